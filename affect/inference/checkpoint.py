@@ -1,0 +1,159 @@
+"""Weights and what must travel with them: a safetensors file and a JSON sidecar of the same name.
+
+The sidecar carries everything serving needs to agree with training: input size, normalisation, crop geometry,
+label order and temperature; and everything a reader needs to judge it: metrics with intervals, data, licence.
+No pickle is ever loaded.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from affect.errors import CheckpointError
+from affect.labels import EMOTIONS
+from affect.types import CropGeometry
+
+
+class InputSpec(BaseModel):
+    """The tensor a backend wants: [N, channels, size, size], (pixel / 255 - mean) / std, faces placed by `crop`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(ge=8, le=512, description="Side of the square input in pixels.")
+    channels: int = Field(description="1 for grey, 3 for RGB.")
+    mean: tuple[float, ...] = Field(description="Per channel, on the 0-1 scale.")
+    std: tuple[float, ...] = Field(description="Per channel, on the 0-1 scale.")
+    crop: CropGeometry = Field(description="Where eyes, nose and mouth lie in the crop.")
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> "InputSpec":
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels is 1 or 3, not {self.channels}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(
+                f"mean and std need {self.channels} numbers each, got {len(self.mean)} and {len(self.std)}"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+
+class Metric(BaseModel):
+    """A figure with its 95 % interval, the split it was measured on and the number of faces."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float
+    ci95: tuple[float, float] | None = None
+    split: str
+    n: int
+
+
+class Sidecar(BaseModel):
+    """The JSON beside a weights file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    architecture: str
+    parameters: int
+    input: InputSpec
+    labels: tuple[str, ...] = tuple(e.value for e in EMOTIONS)
+    temperature: float = Field(gt=0, description="Logits are divided by it before the softmax.")
+    weights_sha256: str
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    data: str = ""
+    licence: str = ""
+    predictions: str | None = Field(
+        default=None, description="File beside this one: probabilities and labels of the validation faces."
+    )
+
+    @model_validator(mode="after")
+    def _labels_agree(self) -> "Sidecar":
+        expected = tuple(e.value for e in EMOTIONS)
+        if self.labels != expected:
+            raise ValueError(f"labels must be {expected}, got {self.labels}")
+        return self
+
+
+def sidecar_path(weights: Path) -> Path:
+    """Return the path of the sidecar that belongs to a weights file."""
+    return weights.with_suffix(".json")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save_checkpoint(
+    weights: Path,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    dtype: torch.dtype = torch.float16,
+    **fields: Any,
+) -> Sidecar:
+    """Write weights and sidecar.
+
+    Args:
+        weights: Path ending in `.safetensors`; the sidecar takes its place with `.json`.
+        tensors: State dict; floating tensors are stored as `dtype`.
+        fields: The rest of `Sidecar`, without `weights_sha256`.
+
+    Returns:
+        The sidecar as written.
+    """
+    stored = {
+        name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in tensors.items()
+    }
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    partial = weights.with_suffix(".partial")
+    save_file(stored, partial)
+    sidecar = Sidecar(weights_sha256=_sha256(partial), **fields)
+    partial.replace(weights)
+    text = json.dumps(sidecar.model_dump(mode="json"), indent=2) + "\n"
+    sidecar_path(weights).write_text(text, encoding="utf-8")
+    return sidecar
+
+
+def load_sidecar(weights: Path) -> Sidecar:
+    """Read the sidecar of a weights file.
+
+    Raises:
+        CheckpointError: It is missing or does not describe a checkpoint; the message names the file and field.
+    """
+    path = sidecar_path(weights)
+    try:
+        return Sidecar.model_validate_json(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"{weights.name}: no sidecar {path}; weights need the JSON they came with") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise CheckpointError(f"{path}: {where}: {first['msg']}") from exc
+
+
+def load_checkpoint(weights: Path) -> tuple[dict[str, torch.Tensor], Sidecar]:
+    """Read weights (as float32) and sidecar.
+
+    Raises:
+        CheckpointError: A file is missing, is no safetensors file (a pickle, say), or sidecar and weights differ.
+    """
+    sidecar = load_sidecar(weights)
+    try:
+        tensors = load_file(weights)
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"{weights}: no such weights file") from exc
+    except SafetensorError as exc:
+        raise CheckpointError(f"{weights}: not a safetensors file ({exc}); pickles are never loaded") from exc
+    if _sha256(weights) != sidecar.weights_sha256:
+        raise CheckpointError(f"{weights}: weights do not match their sidecar {sidecar_path(weights).name} (sha256)")
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, sidecar

@@ -1,0 +1,1 @@
+"""Vision: from encoded frames to tracked, aligned face crops."""

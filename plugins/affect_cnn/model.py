@@ -1,0 +1,59 @@
+"""Nguyen's network (My Nguyen, "Detecting Emotions through Facial Expressions", 2017, section IV).
+
+Keras' layer table is followed row by row; the final model has 5,008,807 parameters, 256 of them the running
+statistics of the batch norms, which Keras counts and torch keeps as buffers.
+"""
+
+import torch
+from torch import nn
+
+
+class Nguyen2017(nn.Module):
+    """Three convolutions and two dense layers on the central 42x42 of a 48x48 grey face.
+
+    Args:
+        batch_norm: The final model has it; the first one (5,008,295 parameters) had not.
+        dropout: Rate before the dense part. The report tried "higher and lower than 20 %".
+
+    Shapes:
+        [N, 1, 48, 48], centred and standardised -> logits [N, 7].
+    """
+
+    def __init__(self, *, batch_norm: bool = True, dropout: float = 0.2) -> None:
+        super().__init__()
+
+        def norm(channels: int) -> nn.Module:
+            # Keras' defaults: momentum .99 of the old value, epsilon .001.
+            return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01) if batch_norm else nn.Identity()
+
+        self.block1 = nn.Sequential(
+            nn.Conv2d(1, 32, 5, padding=2), norm(32), nn.LeakyReLU(0.3), nn.MaxPool2d(3, 2, ceil_mode=True)
+        )  # [N, 32, 21, 21]; the ceiling pads like Keras' "same": at the far edges
+        self.block2 = nn.Sequential(
+            nn.ZeroPad2d(1), nn.Conv2d(32, 32, 4), norm(32), nn.LeakyReLU(0.3), nn.AvgPool2d(2)
+        )  # [N, 32, 10, 10]
+        self.block3 = nn.Sequential(
+            nn.Conv2d(32, 64, 5, padding=2), norm(64), nn.LeakyReLU(0.3), nn.AvgPool2d(2)
+        )  # [N, 64, 5, 5]
+        self.block4 = nn.Sequential(
+            nn.Flatten(), nn.Dropout(dropout), nn.Linear(1600, 3072), nn.LeakyReLU(0.3), nn.Linear(3072, 7)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)  # Keras' default, Glorot uniform
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        """Return logits [N, 7]."""
+        x: torch.Tensor = faces[:, :, 3:45, 3:45]
+        x = self.block3(self.block2(self.block1(x)))
+        logits: torch.Tensor = self.block4(x)
+        return logits
+
+
+def keras_parameter_count(model: nn.Module) -> int:
+    """Count parameters as Keras does: weights plus the running mean and variance of every batch norm."""
+    trained = sum(p.numel() for p in model.parameters())
+    running = sum(b.numel() for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var")))
+    return trained + running

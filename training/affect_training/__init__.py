@@ -1,0 +1,1 @@
+"""affect-train: data, recipes runner and evaluation."""
