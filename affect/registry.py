@@ -15,6 +15,7 @@ from affect.errors import ErrorCode, PluginError, SettingsError
 
 if TYPE_CHECKING:
     from affect.inference.backend import Backend
+    from affect.inference.device import Device
     from affect.learner.estimator import Estimator
     from affect.types import LearnerEvent
     from affect.vision.detector import Detector
@@ -30,8 +31,8 @@ class Context(Protocol):
     """What a spec's `create` may use."""
 
     @property
-    def device(self) -> str:
-        """`cpu` or `cuda:N`, already resolved."""
+    def device(self) -> "Device":
+        """Where to run, in which precision and layout."""
         ...
 
     @property
@@ -93,7 +94,7 @@ class SinkSpec:
     """A place where learner events are written."""
 
     name: str
-    create: Callable[[Context], Sink]
+    create: Callable[[BaseModel], Sink]
     summary: str
     settings: type[BaseModel] = NoSettings
 

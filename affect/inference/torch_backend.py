@@ -1,0 +1,62 @@
+"""A backend out of a torch network and a checkpoint; what most plugins need."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from affect.errors import CheckpointError
+from affect.inference.checkpoint import InputSpec, Sidecar, load_checkpoint
+from affect.inference.device import Device
+
+
+class TorchBackend:
+    """Runs a network in the device's own precision and layout.
+
+    Args:
+        build: Makes the network without weights.
+        weights: A safetensors file with its sidecar beside it.
+        device: Where it runs.
+
+    Raises:
+        CheckpointError: The weights do not fit the network, or sidecar and weights differ.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module], weights: Path, device: Device) -> None:
+        tensors, self.sidecar = load_checkpoint(weights)
+        model = build()
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as exc:
+            raise CheckpointError(f"{weights}: does not fit {type(model).__name__}: {exc}") from exc
+        self.device = device
+        self.model = device.place(model).eval().requires_grad_(requires_grad=False)
+
+    sidecar: Sidecar
+
+    @property
+    def input(self) -> InputSpec:
+        """The tensor it wants."""
+        return self.sidecar.input
+
+    @property
+    def temperature(self) -> float:
+        """Calibration of the logits."""
+        return self.sidecar.temperature
+
+    @torch.inference_mode()
+    def predict(self, faces: torch.Tensor) -> torch.Tensor:
+        """Return logits [N, 7], float32."""
+        with self.device.autocast():
+            logits: torch.Tensor = self.model(self.device.layout(faces))
+        return logits.float()
+
+    def warmup(self) -> None:
+        """Run the batch sizes that choose their kernels first."""
+        for count in (1, 8):
+            self.predict(torch.zeros(count, self.input.channels, self.input.size, self.input.size, device=self.device.torch))
+
+    def close(self) -> None:
+        """Drop the network."""
+        self.model = nn.Identity()

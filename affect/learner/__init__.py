@@ -1,0 +1,1 @@
+"""The learner model: evidence over time -> a distribution over learner states -> events. No torch in here."""

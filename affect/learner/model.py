@@ -1,0 +1,123 @@
+"""The learner model of one session: presence, estimator, valence and arousal, event policy, in that order."""
+
+import numpy as np
+
+from affect.labels import Evidence, OffsetReason, Presence
+from affect.learner.circumplex import Circumplex
+from affect.learner.estimator import Estimator
+from affect.learner.events import EventPolicy
+from affect.learner.evidence import face_evidence
+from affect.settings.learner import LearnerSettings
+from affect.types import Estimate, FloatArray, FrameFaces, LearnerEvent, Observation
+
+
+class LearnerModel:
+    """Takes what vision saw, in order of time, and returns observations with events.
+
+    Args:
+        settings: Thresholds and tables.
+        estimator: A fresh estimator of this session's own.
+    """
+
+    def __init__(self, settings: LearnerSettings, estimator: Estimator) -> None:
+        self.settings = settings
+        self.estimator = estimator
+        self.policy = EventPolicy(settings.events)
+        self._circumplex = Circumplex(settings.circumplex)
+        self._presence = Presence.UNKNOWN
+        self._face_t: float | None = None
+        self._start_t: float | None = None
+        self._t = float("-inf")
+
+    @property
+    def t(self) -> float:
+        """Time of the last thing taken, seconds; minus infinity before the first."""
+        return self._t
+
+    def observe(self, frame: FrameFaces) -> Observation:
+        """Take one frame's faces; a frame older than the last one counts as of the last one's time."""
+        t = self._time(frame.t)
+        face = frame.learner
+        if face is not None:
+            self._face_t = t
+        evidence = face_evidence(face, self.settings)
+        if evidence is None:
+            states = self.estimator.advance(t)
+        else:
+            states = self.estimator.observe(t, evidence)
+            self._circumplex.observe(t, evidence.probabilities, self._rest())
+        estimate, events = self._conclude(t, states, Evidence.NONE if evidence is None else Evidence.FACE)
+        return Observation(frame, estimate, tuple(events))
+
+    def host(self, t: float, kind: str) -> tuple[Estimate, list[LearnerEvent]]:
+        """Take evidence of the host (an answer, a hint request, …).
+
+        Raises:
+            ProtocolError: The estimator knows no such kind.
+        """
+        t = self._time(t)
+        return self._conclude(t, self.estimator.host(t, kind), Evidence.HOST)
+
+    def tick(self, t: float) -> tuple[Estimate, list[LearnerEvent]]:
+        """Let time pass without a frame, so that a dead camera ends states and presence too."""
+        t = self._time(t)
+        return self._conclude(t, self.estimator.advance(t), Evidence.NONE)
+
+    def end(self, reason: OffsetReason, t: float | None = None) -> list[LearnerEvent]:
+        """Close all open states."""
+        return self.policy.close(self._t if t is None else self._time(t), reason)
+
+    def _time(self, t: float) -> float:
+        self._t = max(self._t, t)
+        if self._start_t is None:
+            self._start_t = self._t
+        return self._t
+
+    def _rest(self) -> FloatArray | None:
+        """Valence and arousal of the person's neutral, as far as it is known."""
+        if self.estimator.rest is None:
+            return None
+        mean, strength = self.estimator.rest
+        return np.asarray(self._circumplex.of(mean) * strength, np.float32)
+
+    def _conclude(
+        self, t: float, states: FloatArray, evidence: Evidence
+    ) -> tuple[Estimate, list[LearnerEvent]]:
+        before = self._presence
+        self._presence = self._present(t)
+        estimate = Estimate(
+            t, states, self._circumplex.valence, self._circumplex.arousal, self._presence, evidence
+        )
+        events: list[LearnerEvent] = []
+        if self._presence is not before:
+            events.append(_presence_event(estimate, self._face_t if self._face_t is not None else t))
+        if self._presence is Presence.ABSENT:
+            # Nobody there: what was open ends, and nothing begins on the drift of the belief alone.
+            events[:0] = self.policy.close(t, OffsetReason.FACE_LOST)
+        else:
+            events += self.policy.step(estimate)
+        return estimate, events
+
+    def _present(self, t: float) -> Presence:
+        if self._face_t is None:
+            assert self._start_t is not None
+            return Presence.ABSENT if t - self._start_t >= self.settings.absent_s else Presence.UNKNOWN
+        if t - self._face_t >= self.settings.absent_s:
+            return Presence.ABSENT
+        return Presence.PRESENT
+
+
+def _presence_event(estimate: Estimate, t_start: float) -> LearnerEvent:
+    return LearnerEvent(
+        kind="presence",
+        phase=estimate.presence.value,
+        confidence=1.0,
+        t=estimate.t,
+        t_start=t_start,
+        t_end=None,
+        reason=None,
+        states=estimate.state_map(),
+        valence=estimate.valence,
+        arousal=estimate.arousal,
+        evidence=estimate.evidence.value,
+    )

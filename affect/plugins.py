@@ -1,0 +1,239 @@
+"""PluginHost: finds plugins, loads each in its own try, and collects what they register, with provenance."""
+
+import difflib
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import pluggy
+from pydantic import BaseModel
+
+from affect import hookspecs
+from affect.errors import AffectError, BackendError, ErrorCode, PluginError
+from affect.registry import (
+    BackendSpec,
+    DetectorSpec,
+    EstimatorSpec,
+    Provenance,
+    RecipeSpec,
+    Registry,
+    Sink,
+    SinkSpec,
+    validate_settings,
+)
+from affect.settings.root import PluginSettings
+
+if TYPE_CHECKING:
+    from affect.inference.backend import Backend
+    from affect.inference.device import Device
+    from affect.learner.estimator import Estimator
+    from affect.vision.detector import Detector
+
+
+T = TypeVar("T")
+
+HOOKS = (
+    "register_backends",
+    "register_detectors",
+    "register_estimators",
+    "register_sinks",
+    "register_recipes",
+)
+
+
+@dataclass(slots=True)
+class PluginStatus:
+    """What became of one plugin."""
+
+    name: str
+    distribution: str
+    version: str
+    status: Literal["loaded", "blocked", "failed"]
+    reason: str = ""
+    provides: dict[str, list[str]] = field(default_factory=dict)
+
+
+class PluginHost:
+    """Plugins of one process.
+
+    Args:
+        settings: Allow and block lists, preferences, and the plugins' own tables.
+        entry_points: What to load; the installed entry points of the group `affect` by default.
+        strict: Raise on the first plugin that fails, instead of reporting it.
+    """
+
+    def __init__(
+        self,
+        settings: PluginSettings | None = None,
+        *,
+        entry_points: Iterable[metadata.EntryPoint] | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.settings = settings or PluginSettings()
+        prefer = self.settings.prefer
+        self.backends: Registry[BackendSpec] = Registry("backend", prefer)
+        self.detectors: Registry[DetectorSpec] = Registry("detector", prefer)
+        self.estimators: Registry[EstimatorSpec] = Registry("estimator", prefer)
+        self.sinks: Registry[SinkSpec] = Registry("sink", prefer)
+        self.recipes: Registry[RecipeSpec] = Registry("recipe", prefer)
+        self._registries: dict[str, Registry[Any]] = dict(
+            zip(HOOKS, (self.backends, self.detectors, self.estimators, self.sinks, self.recipes), strict=True)
+        )
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._strict = strict
+        self.plugins: list[PluginStatus] = []
+        found = metadata.entry_points(group=hookspecs.PROJECT) if entry_points is None else entry_points
+        for entry_point in sorted(found, key=lambda e: (_distribution(e) != "tutor-affect", e.name)):
+            self._load(entry_point)
+
+    def register(self, plugin: object, name: str, distribution: str = "local", version: str = "0") -> PluginStatus:
+        """Add a plugin object by hand, as tests and notebooks do; failures are handled like any other's."""
+        status = PluginStatus(name, distribution, version, "loaded")
+        self.plugins.append(status)
+        try:
+            self._adopt(plugin, status)
+        except Exception as exc:
+            self._fail(status, exc)
+        return status
+
+    def settings_of(self, spec: BackendSpec | DetectorSpec | EstimatorSpec | SinkSpec) -> BaseModel:
+        """Validate `[plugins.<name>]` against a spec's settings model.
+
+        Raises:
+            SettingsError: A key is unknown or a value is wrong.
+        """
+        return validate_settings(spec.settings, self.settings.of(spec.name), f"plugins.{spec.name}")
+
+    def create_backend(self, name: str, device: "Device", _parents: Sequence[str] = ()) -> "Backend":
+        """Create a backend by name.
+
+        Raises:
+            PluginError: No such backend, or backends that contain each other.
+            SettingsError: Its settings are wrong.
+            BackendError: It could not be created; carries the reason.
+        """
+        if name in _parents:
+            raise PluginError(f"backends contain each other: {' -> '.join([*_parents, name])}")
+        spec = self.backends.get(name)
+        context = _Context(self, device, self.settings_of(spec), (*_parents, name))
+        return _created("backend", name, self.backends.provenance(name), lambda: spec.create(context))
+
+    def create_detector(self, name: str, device: "Device") -> "Detector":
+        """Create a detector by name.
+
+        Raises:
+            PluginError: No such detector.
+            SettingsError: Its settings are wrong.
+            BackendError: It could not be created; carries the reason.
+        """
+        spec = self.detectors.get(name)
+        context = _Context(self, device, self.settings_of(spec), ())
+        return _created("detector", name, self.detectors.provenance(name), lambda: spec.create(context))
+
+    def create_estimator(self, name: str) -> "Estimator":
+        """Create a fresh estimator, one a session; errors as for detectors."""
+        spec = self.estimators.get(name)
+        settings = self.settings_of(spec)
+        return _created("estimator", name, self.estimators.provenance(name), lambda: spec.create(settings))
+
+    def create_sink(self, name: str) -> Sink:
+        """Create a sink by name; errors as for detectors."""
+        spec = self.sinks.get(name)
+        settings = self.settings_of(spec)
+        return _created("sink", name, self.sinks.provenance(name), lambda: spec.create(settings))
+
+    def _load(self, entry_point: metadata.EntryPoint) -> None:
+        version = entry_point.dist.version if entry_point.dist else "0"
+        status = PluginStatus(entry_point.name, _distribution(entry_point), version, "loaded")
+        self.plugins.append(status)
+        if entry_point.name in self.settings.block:
+            status.status, status.reason = "blocked", "plugins.block"
+            return
+        if self.settings.allow is not None and entry_point.name not in self.settings.allow:
+            status.status, status.reason = "blocked", "not in plugins.allow"
+            return
+        try:
+            self._adopt(entry_point.load(), status)
+        except Exception as exc:  # a plugin may raise anything; it must not take the others with it
+            self._fail(status, exc)
+
+    def _adopt(self, plugin: object, status: PluginStatus) -> None:
+        self._manager.register(plugin, name=status.name)
+        _check_hooks(plugin)
+        provenance = Provenance(status.name, status.distribution, status.version)
+        for hook in HOOKS:
+            registry = self._registries[hook]
+            names: list[str] = []
+
+            def register(spec: Any, registry: Registry[Any] = registry, names: list[str] = names) -> None:
+                registry.add(spec, provenance)
+                names.append(spec.name)
+
+            others = [p for p in self._manager.get_plugins() if p is not plugin]
+            self._manager.subset_hook_caller(hook, others)(register=register)
+            if names:
+                status.provides[hook.removeprefix("register_")] = names
+
+    def _fail(self, status: PluginStatus, exc: Exception) -> None:
+        if self._strict:
+            raise PluginError(f"plugin {status.name!r} of {status.distribution}: {exc}") from exc
+        where = traceback.extract_tb(exc.__traceback__)
+        last = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
+        status.status, status.reason = "failed", f"{type(exc).__name__}: {exc}{last}"
+        status.provides.clear()
+        for registry in self._registries.values():
+            registry.remove_plugin(status.name)
+        if self._manager.has_plugin(status.name):
+            self._manager.unregister(name=status.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """The `affect.registry.Context` a spec's `create` gets."""
+
+    host: PluginHost
+    device: "Device"
+    settings: BaseModel
+    parents: tuple[str, ...]
+
+    def backend(self, name: str) -> "Backend":
+        """Create another registered backend on the same device."""
+        return self.host.create_backend(name, self.device, self.parents)
+
+
+def _created(kind: str, name: str, owner: Provenance, create: Callable[[], T]) -> T:
+    """Run a plugin's `create`; whatever it raises becomes an error that names it."""
+    try:
+        return create()
+    except AffectError:
+        raise
+    except Exception as exc:
+        raise BackendError(
+            f"{kind} {name!r} of {owner} could not be created: {type(exc).__name__}: {exc}",
+            code=ErrorCode.BACKEND_UNAVAILABLE,
+        ) from exc
+
+
+def _distribution(entry_point: metadata.EntryPoint) -> str:
+    return entry_point.dist.name if entry_point.dist else "unknown"
+
+
+def _check_hooks(plugin: object) -> None:
+    """Refuse misspelt hooks, marked or not: a plugin that registers nothing by mistake should say so."""
+    marked = []
+    for name in dir(plugin):
+        if name.startswith("register_") and callable(getattr(plugin, name)) and name not in HOOKS:
+            near = difflib.get_close_matches(name, HOOKS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise PluginError(f"unknown hook {name!r}{hint} The hooks are {', '.join(HOOKS)}.")
+        if name in HOOKS:
+            if getattr(getattr(plugin, name), f"{hookspecs.PROJECT}_impl", None) is None:
+                raise PluginError(f"{name} is not marked with @affect.hookimpl")
+            marked.append(name)
+    if not marked:
+        kind = "module" if isinstance(plugin, ModuleType) else "object"
+        raise PluginError(f"this {kind} implements no hook; the hooks are {', '.join(HOOKS)}")

@@ -1,0 +1,1 @@
+"""The websocket service: protocol, sessions, server."""

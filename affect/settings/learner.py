@@ -1,0 +1,189 @@
+"""Settings of the learner model. Every number carries its source; `[D]` marks a design proposal.
+
+None of these numbers is validated on people. They are settings so that a study can change them.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from affect.labels import EMOTIONS, STATES, Emotion, LearnerState
+
+N, E, C, F, B, D, S = STATES
+_FROZEN = ConfigDict(extra="forbid", frozen=True)
+
+
+def _sourced(default: Any, description: str, source: str) -> Any:
+    return Field(default=default, description=description, json_schema_extra={"source": source})
+
+
+class HmmSettings(BaseModel):
+    """Estimator `hmm`: a continuous-time hidden Markov model over seven learner states."""
+
+    model_config = _FROZEN
+
+    base_rates: dict[LearnerState, float] = _sourced(
+        {N: 0.29, E: 0.24, C: 0.17, F: 0.09, B: 0.14, D: 0.04, S: 0.03},
+        "Long-run share of each state.",
+        "AutoTutor studies (D'Mello & Graesser 2012), from memory",
+    )
+    half_lives_s: dict[LearnerState, float] = _sourced(
+        {N: 20, E: 30, C: 20, F: 15, B: 45, D: 5, S: 4},
+        "Half of the stays in a state are over after this long, seconds.",
+        "[D], ordered as in D'Mello & Graesser 2011 (half-life of affective states)",
+    )
+    affinities: dict[str, float] = _sourced(
+        {
+            "engagement-confusion": 3, "confusion-frustration": 3, "frustration-boredom": 3,
+            "engagement-delight": 2, "surprise-confusion": 2, "confusion-delight": 1.2, "confusion-boredom": 1,
+            "engagement-boredom": 0.4, "engagement-frustration": 0.4, "delight-frustration": 0.3,
+            "delight-boredom": 0.3,
+        },
+        "How much likelier than chance two states follow each other, both ways; 1 when not named.",
+        "[D], after the transitions of D'Mello & Graesser 2012",
+    )  # fmt: skip
+    emission: dict[LearnerState, tuple[float, ...]] = _sourced(
+        {
+            N: (0.03, 0.02, 0.02, 0.05, 0.07, 0.03, 0.78),
+            E: (0.05, 0.02, 0.03, 0.07, 0.06, 0.05, 0.72),
+            C: (0.17, 0.05, 0.08, 0.05, 0.14, 0.12, 0.39),
+            F: (0.20, 0.09, 0.05, 0.17, 0.15, 0.04, 0.30),
+            B: (0.06, 0.05, 0.02, 0.03, 0.22, 0.02, 0.60),
+            D: (0.01, 0.01, 0.01, 0.80, 0.01, 0.06, 0.10),
+            S: (0.03, 0.02, 0.10, 0.12, 0.02, 0.62, 0.09),
+        },
+        "P(emotion | state), emotions angry disgust fear happy sad surprise neutral.",
+        "[D], after Craig et al. 2008, Hoque 2012 (smiles in frustration), McDaniel 2007 (boredom looks neutral)",
+    )
+    tau_c_s: float = _sourced(
+        4.0,
+        "Frames closer than this are one observation: the likelihood is raised to min(1, dt / tau), seconds.",
+        "[D] 3-5 s; untempered the simulated filter is overconfident (`affect bench learner`)",
+    )
+    baseline_s: float = _sourced(
+        60.0, "Seconds with a face, from the session's start, that set the person's neutral.", "[D]"
+    )
+    baseline_weight: float = _sourced(
+        0.5, "How far the person's baseline replaces the population's, 0-1, once it is complete.", "[D]"
+    )
+    baseline_prior_s: float = _sourced(
+        20.0, "Seconds of face at which the baseline counts half; shrinks short sessions to none.", "[D]"
+    )
+    host_evidence: dict[str, dict[LearnerState, float]] = _sourced(
+        {
+            "answer_correct": {N: 1, E: 1.3, C: 0.6, F: 0.5, B: 1, D: 1.6, S: 1},
+            "answer_wrong": {N: 1, E: 0.9, C: 1.5, F: 1.5, B: 1, D: 0.4, S: 1.1},
+            "slow_response": {N: 1, E: 0.9, C: 1.5, F: 1.2, B: 1.5, D: 0.6, S: 0.9},
+            "fast_guess": {N: 0.9, E: 0.5, C: 0.7, F: 1.5, B: 2, D: 0.6, S: 0.8},
+            "hint_request": {N: 0.9, E: 1, C: 2, F: 1.4, B: 0.6, D: 0.5, S: 0.9},
+            "off_task": {N: 0.8, E: 0.3, C: 0.6, F: 1.3, B: 3, D: 0.8, S: 0.8},
+            "typed_frustration": {N: 0.4, E: 0.3, C: 1.2, F: 6, B: 1, D: 0.1, S: 0.5},
+        },
+        "Likelihood of each state given what the host saw, up to a factor.",
+        "[D], directions after D'Mello & Graesser 2010 (dialogue cues)",
+    )
+    tau_host_s: float = _sourced(
+        10.0, "Host evidence of one kind that comes closer than this counts less, seconds.", "[D]"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "HmmSettings":
+        for name in ("base_rates", "half_lives_s", "emission"):
+            missing = set(STATES) - set(getattr(self, name))
+            if missing:
+                raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
+        if min(self.base_rates.values()) <= 0 or min(self.half_lives_s.values()) <= 0:
+            raise ValueError("base rates and half-lives must be positive")
+        for state, row in self.emission.items():
+            if len(row) != len(EMOTIONS) or min(row) <= 0 or abs(sum(row) - 1) > 0.02:
+                raise ValueError(f"emission.{state} must be {len(EMOTIONS)} positive numbers that sum to 1, got {row}")
+        for pair, value in self.affinities.items():
+            names = pair.split("-")
+            if len(names) != 2 or not set(names) <= set(STATES) or value < 0:
+                raise ValueError(f"affinities.{pair}: expected STATE-STATE = number, states {', '.join(STATES)}")
+        for kind, row_by_state in self.host_evidence.items():
+            if set(row_by_state) != set(STATES) or min(row_by_state.values()) <= 0:
+                raise ValueError(f"host_evidence.{kind} must give a positive number for each of {', '.join(STATES)}")
+        if self.tau_c_s <= 0 or self.tau_host_s <= 0 or not 0 <= self.baseline_weight <= 1:
+            raise ValueError("tau_c_s and tau_host_s must be positive, baseline_weight between 0 and 1")
+        return self
+
+
+class CircumplexSettings(BaseModel):
+    """Valence and arousal of a face, smoothed."""
+
+    model_config = _FROZEN
+
+    valence: dict[Emotion, float] = _sourced(
+        {
+            Emotion.HAPPY: 0.90, Emotion.SAD: -0.80, Emotion.ANGRY: -0.65, Emotion.FEAR: -0.70,
+            Emotion.DISGUST: -0.65, Emotion.SURPRISE: 0.30, Emotion.NEUTRAL: 0.0,
+        },
+        "Valence of each emotion, -1..1.",
+        "[D], from word norms (Russell 1980; Warriner et al. 2013)",
+    )  # fmt: skip
+    arousal: dict[Emotion, float] = _sourced(
+        {
+            Emotion.HAPPY: 0.50, Emotion.SAD: -0.50, Emotion.ANGRY: 0.50, Emotion.FEAR: 0.50,
+            Emotion.DISGUST: 0.30, Emotion.SURPRISE: 0.55, Emotion.NEUTRAL: 0.0,
+        },
+        "Arousal of each emotion, -1..1.",
+        "[D], from word norms (Russell 1980; Warriner et al. 2013)",
+    )  # fmt: skip
+    min_cutoff_hz: float = _sourced(0.3, "One-euro filter: cut-off at rest.", "[D], filter of Casiez et al. 2012")
+    beta: float = _sourced(0.05, "One-euro filter: how fast the cut-off grows with speed.", "[D]")
+    derivative_cutoff_hz: float = _sourced(1.0, "One-euro filter: cut-off of the speed.", "Casiez et al. 2012")
+
+
+class Timing(BaseModel):
+    """How long a state must hold before its onset, and how long after an offset it may not return, seconds."""
+
+    model_config = _FROZEN
+
+    dwell_s: float = Field(ge=0)
+    cooldown_s: float = Field(ge=0)
+
+
+class EventSettings(BaseModel):
+    """When a belief becomes an event."""
+
+    model_config = _FROZEN
+
+    enter: float = _sourced(0.55, "Probability at which a state may begin.", "[D]")
+    margin: float = _sourced(0.15, "Lead over the next state that an onset needs.", "[D]")
+    leave: float = _sourced(0.40, "Probability below which a state ends.", "[D]")
+    leave_s: float = _sourced(2.0, "How long it must stay below, seconds.", "[D]")
+    timing: dict[LearnerState, Timing] = _sourced(
+        {
+            S: Timing(dwell_s=0.8, cooldown_s=10), D: Timing(dwell_s=1.5, cooldown_s=10),
+            C: Timing(dwell_s=4, cooldown_s=20), F: Timing(dwell_s=5, cooldown_s=30),
+            B: Timing(dwell_s=15, cooldown_s=60), E: Timing(dwell_s=15, cooldown_s=60),
+        },
+        "Dwell and cool-down of each state that makes events; neutral makes none.",
+        "[D]",
+    )  # fmt: skip
+    update_s: float = _sourced(5.0, "An open state is updated at most this often, seconds.", "[D]")
+    update_change: float = _sourced(0.1, "…or when its probability moved this far (then at most once a second).", "[D]")
+    actionable: tuple[LearnerState, ...] = _sourced(
+        (C, F, B), "States a tutor acts on; their onsets are budgeted.", "[D]"
+    )
+    budget_per_minute: int = _sourced(2, "Actionable onsets in any 60 seconds.", "[D]")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "EventSettings":
+        if not 0 < self.leave <= self.enter < 1:
+            raise ValueError(f"expected 0 < leave <= enter < 1, got leave {self.leave}, enter {self.enter}")
+        return self
+
+
+class LearnerSettings(BaseModel):
+    """From faces over time to learner states and events."""
+
+    model_config = _FROZEN
+
+    estimator: str = Field(default="hmm", description="Name of a registered estimator.")
+    max_yaw: float = _sourced(30.0, "Faces turned further give no evidence, degrees.", "[D]")
+    min_quality: float = _sourced(0.3, "Faces of lower quality give no evidence, 0-1.", "[D]")
+    absent_s: float = _sourced(5.0, "No face for this long means absent, seconds.", "[D]")
+    circumplex: CircumplexSettings = Field(default_factory=CircumplexSettings)
+    events: EventSettings = Field(default_factory=EventSettings)

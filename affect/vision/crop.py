@@ -1,0 +1,133 @@
+"""Face crops: every face of a batch is cut, turned and scaled in one grid sample on the device.
+
+An affine here is [2, 3] and maps the unit square of the crop (x right, y down) to pixels of the picture. On the
+host only the few pixels a face needs are gathered, brought to at most two source pixels an output pixel by area
+averaging; on the device one bilinear grid sample at twice the size and a 2x2 average make the crop. So a large
+face is not aliased and a batch is small whatever the frames' sizes.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from affect.types import ByteArray, CropGeometry, FloatArray
+
+SUPERSAMPLE = 2
+
+
+def align(landmarks: FloatArray, geometry: CropGeometry) -> FloatArray:
+    """Return the affine [2, 3] that puts five landmarks [5, 2] where the geometry wants them.
+
+    The least-squares similarity (shift, turn, scale; no mirror), written in complex numbers.
+    """
+    target = geometry.points()
+    c = target[:, 0] + 1j * target[:, 1]
+    z = landmarks[:, 0].astype(np.float64) + 1j * landmarks[:, 1]
+    spread = c - c.mean()
+    a = np.sum(np.conj(spread) * (z - z.mean())) / np.sum(np.abs(spread) ** 2)
+    b = z.mean() - a * c.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
+
+
+def from_box(box: FloatArray, scale: float = 1.0, shift_y: float = 0.0) -> FloatArray:
+    """Return the affine of the upright square around a box.
+
+    Args:
+        box: xyxy pixels.
+        scale: Side of the square in longer sides of the box.
+        shift_y: How far the square's centre lies below the box's, in longer sides of the box.
+    """
+    side = max(box[2] - box[0], box[3] - box[1])
+    x = (box[0] + box[2]) / 2 - side * scale / 2
+    y = (box[1] + box[3]) / 2 - side * scale / 2 + side * shift_y
+    return np.array([[side * scale, 0, x], [0, side * scale, y]], np.float32)
+
+
+def crop_faces(
+    images: Sequence[ByteArray],
+    affines: Sequence[FloatArray],
+    *,
+    size: int,
+    channels: int,
+    device: torch.device,
+) -> torch.Tensor:
+    """Cut one crop a pair of image and affine.
+
+    Args:
+        images: uint8 RGB [H, W, 3], one a crop; the same image may come several times.
+        affines: [2, 3] each, crop unit square to pixels.
+        size: Side of the crop.
+        channels: 1 (grey, Rec. 601 luma as OpenCV) or 3 (RGB).
+        device: Where the crops are made and stay.
+
+    Returns:
+        float32 [N, channels, size, size], 0-1. Beyond the picture's edge its border pixels repeat.
+    """
+    patches: list[NDArray[np.uint8]] = []
+    grids = np.empty((len(images), 2, 3), np.float32)
+    for k, (image, affine) in enumerate(zip(images, affines, strict=True)):
+        patch, local = _gather(image, affine, size)
+        if channels == 1:
+            patch = np.asarray(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
+        patches.append(patch)
+        grids[k] = local
+    height, width = max(p.shape[0] for p in patches), max(p.shape[1] for p in patches)
+    canvas = np.zeros((len(patches), height, width, channels), np.uint8)
+    limits = np.empty((len(patches), 1, 1, 2), np.float32)
+    for k, patch in enumerate(patches):
+        canvas[k, : patch.shape[0], : patch.shape[1]] = patch
+        limits[k] = patch.shape[1] - 1, patch.shape[0] - 1
+    return _sample(canvas, grids, limits, size, device)
+
+
+def _gather(image: ByteArray, affine: FloatArray, size: int) -> tuple[ByteArray, FloatArray]:
+    """Return the pixels a crop needs (scaled down when there are too many) and the affine within them."""
+    corners = affine @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], np.float32)
+    height, width = image.shape[:2]
+    x0, x1 = int(np.floor(corners[0].min())) - 1, int(np.ceil(corners[0].max())) + 2
+    y0, y1 = int(np.floor(corners[1].min())) - 1, int(np.ceil(corners[1].max())) + 2
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    x1, y1 = max(min(x1, width), x0 + 1), max(min(y1, height), y0 + 1)
+    patch = image[y0:y1, x0:x1]
+    local = affine.copy()
+    local[:, 2] -= (x0, y0)
+    step = float(np.hypot(affine[0, 0], affine[1, 0])) / size  # source pixels an output pixel
+    if step > SUPERSAMPLE:
+        new = (
+            max(1, round(patch.shape[1] * SUPERSAMPLE / step)),
+            max(1, round(patch.shape[0] * SUPERSAMPLE / step)),
+        )
+        local[0] *= new[0] / patch.shape[1]
+        local[1] *= new[1] / patch.shape[0]
+        patch = np.asarray(cv2.resize(patch, new, interpolation=cv2.INTER_AREA), np.uint8)
+    return patch, local
+
+
+def _sample(
+    canvas: NDArray[np.uint8],
+    affines: NDArray[np.float32],
+    limits: NDArray[np.float32],
+    size: int,
+    device: torch.device,
+) -> torch.Tensor:
+    count, height, width, _ = canvas.shape
+    pixels = torch.from_numpy(canvas)
+    matrices, last = torch.from_numpy(affines), torch.from_numpy(limits)
+    if device.type == "cuda":
+        pixels, matrices, last = (x.pin_memory().to(device, non_blocking=True) for x in (pixels, matrices, last))
+    source = pixels.permute(0, 3, 1, 2).float() / 255
+    fine = size * SUPERSAMPLE
+    unit = (torch.arange(fine, device=device, dtype=torch.float32) + 0.5) / fine
+    y, x = torch.meshgrid(unit, unit, indexing="ij")
+    square = torch.stack([x, y, torch.ones_like(x)], dim=-1).reshape(1, fine * fine, 3)
+    # Pixel edges run 0..W, pixel centres lie at +.5; clamping to the patch repeats its border.
+    points = (square @ matrices.transpose(1, 2)).reshape(count, fine, fine, 2) - 0.5
+    points = torch.minimum(points.clamp_(min=0), last)
+    extent = torch.tensor([max(width - 1, 1), max(height - 1, 1)], device=device, dtype=torch.float32)
+    grid = points / extent * 2 - 1
+    sampled = functional.grid_sample(source, grid, mode="bilinear", align_corners=True)
+    return functional.avg_pool2d(sampled, SUPERSAMPLE)
