@@ -5,9 +5,9 @@ and `process` (run on its own thread, a batch of prepared jobs: everything on th
 fails never reaches the batch; `process` returns one result or error a job.
 """
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -29,7 +29,7 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 class InferenceEngine(Protocol[JobT_contra, ResultT_co]):
     """What gateways talk to; the local engine below is one, a cluster may be another."""
 
-    def submit(self, job: JobT_contra) -> "Future[ResultT_co]":
+    def submit(self, job: JobT_contra) -> Future[ResultT_co]:
         """Queue a job; the future raises an `AffectError` when the job failed."""
         ...
 
@@ -71,47 +71,45 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
     ) -> None:
         self._prepare, self._process = prepare, process
         self._device, self._max_batch = device, max_batch
-        self._ready: queue.SimpleQueue[tuple[PreparedT, Future[ResultT]] | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="affect-decode")
+        self._queue: deque[tuple[Future[PreparedT], Future[ResultT]]] = deque()
+        self._changed = threading.Condition()
         self._closed = False
         self.stats = EngineStats()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="affect-decode")
         self._thread = threading.Thread(target=self._run, name="affect-device", daemon=True)
         self._thread.start()
 
-    def submit(self, job: JobT) -> "Future[ResultT]":
-        """Queue a job.
+    def submit(self, job: JobT) -> Future[ResultT]:
+        """Queue a job. Jobs reach `process` in the order of their submission.
 
         Raises:
             BackendError: The engine is closed.
         """
-        if self._closed:
-            raise BackendError("the engine is closed", code=ErrorCode.BACKEND_UNAVAILABLE)
         result: Future[ResultT] = Future()
-        self._pool.submit(self._prepare_one, job, result)
+        with self._changed:
+            if self._closed:
+                raise BackendError("the engine is closed", code=ErrorCode.BACKEND_UNAVAILABLE)
+            prepared = self._pool.submit(self._prepare, job)
+            self._queue.append((prepared, result))
+        prepared.add_done_callback(self._wake)
         return result
 
     def close(self) -> None:
         """Finish what waits, then stop both kinds of threads."""
-        if self._closed:
-            return
-        self._closed = True
-        self._pool.shutdown(wait=True)
-        self._ready.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join()
+        self._pool.shutdown(wait=True)
 
     @property
     def waiting(self) -> int:
-        """Prepared jobs that wait for the device."""
-        return self._ready.qsize()
+        """Jobs that are not in a batch yet."""
+        return len(self._queue)
 
-    def _prepare_one(self, job: JobT, result: "Future[ResultT]") -> None:
-        try:
-            prepared = self._prepare(job)
-        except Exception as exc:
-            self.stats.failed += 1
-            result.set_exception(exc if isinstance(exc, AffectError) else _internal(exc))
-            return
-        self._ready.put((prepared, result))
+    def _wake(self, _: Future[PreparedT]) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _stream(self) -> AbstractContextManager[object]:
         if self._device.is_cuda:
@@ -121,6 +119,8 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
     def _run(self) -> None:
         with self._stream(), torch.inference_mode():
             while (batch := self._take()) is not None:
+                if not batch:
+                    continue
                 started = time.perf_counter()
                 self._run_batch(batch)
                 self.stats.busy_s += time.perf_counter() - started
@@ -128,24 +128,31 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
                 self.stats.jobs += len(batch)
                 self.stats.largest_batch = max(self.stats.largest_batch, len(batch))
 
-    def _take(self) -> "list[tuple[PreparedT, Future[ResultT]]] | None":
-        """Wait for one job, then take all that is there; None at the end."""
-        first = self._ready.get()
-        if first is None:
-            return None
-        batch = [first]
-        while len(batch) < self._max_batch:
-            try:
-                item = self._ready.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
-                self._ready.put(None)
-                break
-            batch.append(item)
+    def _take(self) -> list[tuple[PreparedT, Future[ResultT]]] | None:
+        """Wait until the oldest job is prepared, then take all that are, in order; None at the end.
+
+        Order matters because a session's frames must not overtake each other; the oldest is also the one whose
+        decoding began first, so it is rarely waited for.
+        """
+        with self._changed:
+            while not (self._queue and self._queue[0][0].done()):
+                if self._closed and not self._queue:
+                    return None
+                self._changed.wait()
+            taken = []
+            while self._queue and self._queue[0][0].done() and len(taken) < self._max_batch:
+                taken.append(self._queue.popleft())
+        batch = []
+        for prepared, result in taken:
+            error = prepared.exception()
+            if error is None:
+                batch.append((prepared.result(), result))
+            else:
+                self.stats.failed += 1
+                result.set_exception(error if isinstance(error, AffectError) else _internal(error))
         return batch
 
-    def _run_batch(self, batch: "list[tuple[PreparedT, Future[ResultT]]]") -> None:
+    def _run_batch(self, batch: list[tuple[PreparedT, Future[ResultT]]]) -> None:
         try:
             results = self._process([prepared for prepared, _ in batch])
         except Exception as exc:  # `process` isolates its plugins itself; this is a defect of ours, told to all
@@ -162,7 +169,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
                 future.set_result(result)
 
 
-def _internal(exc: Exception) -> AffectError:
+def _internal(exc: BaseException) -> AffectError:
     error = AffectError(f"{type(exc).__name__}: {exc}")
     error.__cause__ = exc
     return error

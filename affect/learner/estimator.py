@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.errors import ErrorCode, ProtocolError
-from affect.labels import STATES
+from affect.labels import STATES, LearnerState
 from affect.learner.baseline import PersonBaseline
 from affect.learner.dynamics import Dynamics, rate_matrix, stationary
 from affect.learner.evidence import FaceEvidence
@@ -34,6 +34,15 @@ class Estimator(Protocol):
         Raises:
             ProtocolError: No such kind of evidence.
         """
+        ...
+
+    def correct(self, t: float, state: LearnerState) -> FloatArray:
+        """Weigh that somebody who should know named the true state; return the distribution [7]."""
+        ...
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of host evidence it knows."""
         ...
 
     @property
@@ -91,6 +100,18 @@ class HmmEstimator:
         since = t - self._host_t.get(kind, -np.inf)
         self._host_t[kind] = t
         return self._weigh(min(1.0, max(since, 0.0) / self.settings.tau_host_s) * self._tables.log_host[kind])
+
+    def correct(self, t: float, state: LearnerState) -> FloatArray:
+        """Weigh a report of the true state by `correction_factor`; it is no measurement, so it is not tempered."""
+        self.advance(t)
+        report = np.zeros(len(STATES))
+        report[STATES.index(state)] = np.log(self.settings.correction_factor)
+        return self._weigh(report)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of host evidence, sorted."""
+        return tuple(sorted(self._tables.log_host))
 
     @property
     def rest(self) -> tuple[FloatArray, float] | None:

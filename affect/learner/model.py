@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from affect.labels import Evidence, OffsetReason, Presence
+from affect.labels import Evidence, LearnerState, OffsetReason, Presence
 from affect.learner.circumplex import Circumplex
 from affect.learner.estimator import Estimator
 from affect.learner.events import EventPolicy
@@ -58,6 +58,12 @@ class LearnerModel:
         t = self._time(t)
         return self._conclude(t, self.estimator.host(t, kind), Evidence.HOST)
 
+    def correct(self, t: float, state: LearnerState) -> tuple[Estimate, list[LearnerEvent]]:
+        """Take the learner's or tutor's word for the true state; recorded as an event of its own."""
+        t = self._time(t)
+        estimate, events = self._conclude(t, self.estimator.correct(t, state), Evidence.HOST)
+        return estimate, [_plain_event("correction", state.value, estimate, t), *events]
+
     def tick(self, t: float) -> tuple[Estimate, list[LearnerEvent]]:
         """Let time pass without a frame, so that a dead camera ends states and presence too."""
         t = self._time(t)
@@ -90,7 +96,8 @@ class LearnerModel:
         )
         events: list[LearnerEvent] = []
         if self._presence is not before:
-            events.append(_presence_event(estimate, self._face_t if self._face_t is not None else t))
+            since = t if self._face_t is None else self._face_t
+            events.append(_plain_event("presence", self._presence.value, estimate, since))
         if self._presence is Presence.ABSENT:
             # Nobody there: what was open ends, and nothing begins on the drift of the belief alone.
             events[:0] = self.policy.close(t, OffsetReason.FACE_LOST)
@@ -107,10 +114,11 @@ class LearnerModel:
         return Presence.PRESENT
 
 
-def _presence_event(estimate: Estimate, t_start: float) -> LearnerEvent:
+def _plain_event(kind: str, phase: str, estimate: Estimate, t_start: float) -> LearnerEvent:
+    """Return an event without onset and offset: a change of presence or a correction."""
     return LearnerEvent(
-        kind="presence",
-        phase=estimate.presence.value,
+        kind=kind,
+        phase=phase,
         confidence=1.0,
         t=estimate.t,
         t_start=t_start,

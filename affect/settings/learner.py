@@ -86,6 +86,10 @@ class HmmSettings(BaseModel):
         10.0, "Host evidence of one kind that comes closer than this counts less, seconds.", "[D]"
     )
 
+    correction_factor: float = _sourced(
+        8.0, "How much likelier a state becomes when the learner or tutor says it is the true one.", "[D]"
+    )
+
     @model_validator(mode="after")
     def _complete(self) -> "HmmSettings":
         for name in ("base_rates", "half_lives_s", "emission"):
@@ -104,8 +108,8 @@ class HmmSettings(BaseModel):
         for kind, row_by_state in self.host_evidence.items():
             if set(row_by_state) != set(STATES) or min(row_by_state.values()) <= 0:
                 raise ValueError(f"host_evidence.{kind} must give a positive number for each of {', '.join(STATES)}")
-        if self.tau_c_s <= 0 or self.tau_host_s <= 0 or not 0 <= self.baseline_weight <= 1:
-            raise ValueError("tau_c_s and tau_host_s must be positive, baseline_weight between 0 and 1")
+        if min(self.tau_c_s, self.tau_host_s, self.correction_factor) <= 0 or not 0 <= self.baseline_weight <= 1:
+            raise ValueError("tau_c_s, tau_host_s and correction_factor must be positive, baseline_weight between 0 and 1")
         return self
 
 

@@ -2,8 +2,9 @@
 
 An affine here is [2, 3] and maps the unit square of the crop (x right, y down) to pixels of the picture. On the
 host only the few pixels a face needs are gathered, brought to at most two source pixels an output pixel by area
-averaging; on the device one bilinear grid sample at twice the size and a 2x2 average make the crop. So a large
-face is not aliased and a batch is small whatever the frames' sizes.
+averaging; on the device one bilinear grid sample makes the crop. Each output pixel is the mean of four taps, spread
+by half of what a source pixel is smaller than an output pixel: a picture at the crop's own scale passes unchanged
+(FER2013's images must, to the last grey level), and a larger face is not aliased.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from affect.types import ByteArray, CropGeometry, FloatArray
 
-SUPERSAMPLE = 2
+MAX_STEP = 2.0  # source pixels an output pixel that four taps can average
 
 
 def align(landmarks: FloatArray, geometry: CropGeometry) -> FloatArray:
@@ -96,10 +97,10 @@ def _gather(image: ByteArray, affine: FloatArray, size: int) -> tuple[ByteArray,
     local = affine.copy()
     local[:, 2] -= (x0, y0)
     step = float(np.hypot(affine[0, 0], affine[1, 0])) / size  # source pixels an output pixel
-    if step > SUPERSAMPLE:
+    if step > MAX_STEP:
         new = (
-            max(1, round(patch.shape[1] * SUPERSAMPLE / step)),
-            max(1, round(patch.shape[0] * SUPERSAMPLE / step)),
+            max(1, round(patch.shape[1] * MAX_STEP / step)),
+            max(1, round(patch.shape[0] * MAX_STEP / step)),
         )
         local[0] *= new[0] / patch.shape[1]
         local[1] *= new[1] / patch.shape[0]
@@ -114,20 +115,23 @@ def _sample(
     size: int,
     device: torch.device,
 ) -> torch.Tensor:
-    count, height, width, _ = canvas.shape
+    height, width = canvas.shape[1:3]
     pixels = torch.from_numpy(canvas)
     matrices, last = torch.from_numpy(affines), torch.from_numpy(limits)
     if device.type == "cuda":
         pixels, matrices, last = (x.pin_memory().to(device, non_blocking=True) for x in (pixels, matrices, last))
     source = pixels.permute(0, 3, 1, 2).float() / 255
-    fine = size * SUPERSAMPLE
-    unit = (torch.arange(fine, device=device, dtype=torch.float32) + 0.5) / fine
-    y, x = torch.meshgrid(unit, unit, indexing="ij")
-    square = torch.stack([x, y, torch.ones_like(x)], dim=-1).reshape(1, fine * fine, 3)
+    # Along each axis two taps an output pixel, at its centre -/+ `spread` (in output pixels).
+    step = matrices[:, :, 0].norm(dim=1) / size
+    spread = (0.5 * (1 - 1 / step)).clamp(min=0)
+    index = torch.arange(2 * size, device=device)
+    centre, sign = (index // 2 + 0.5).float(), (index % 2 * 2 - 1).float()
+    taps = (centre + spread[:, None] * sign) / size  # [N, 2 size], units of the crop
+    across, down, origin = (matrices[:, None, None, :, k] for k in range(3))
     # Pixel edges run 0..W, pixel centres lie at +.5; clamping to the patch repeats its border.
-    points = (square @ matrices.transpose(1, 2)).reshape(count, fine, fine, 2) - 0.5
+    points = taps[:, None, :, None] * across + taps[:, :, None, None] * down + origin - 0.5
     points = torch.minimum(points.clamp_(min=0), last)
     extent = torch.tensor([max(width - 1, 1), max(height - 1, 1)], device=device, dtype=torch.float32)
     grid = points / extent * 2 - 1
     sampled = functional.grid_sample(source, grid, mode="bilinear", align_corners=True)
-    return functional.avg_pool2d(sampled, SUPERSAMPLE)
+    return functional.avg_pool2d(sampled, 2)

@@ -23,8 +23,9 @@ class Nguyen2017(nn.Module):
         super().__init__()
 
         def norm(channels: int) -> nn.Module:
-            # Keras' defaults: momentum .99 of the old value, epsilon .001.
-            return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01) if batch_norm else nn.Identity()
+            # Keras' epsilon .001, but not its momentum: .99 of the old value leaves the running statistics an epoch
+            # behind the weights, and the validation loss that steers the learning rate jumps (training/LOG.md).
+            return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1) if batch_norm else nn.Identity()
 
         self.block1 = nn.Sequential(
             nn.Conv2d(1, 32, 5, padding=2), norm(32), nn.LeakyReLU(0.3), nn.MaxPool2d(3, 2, ceil_mode=True)

@@ -1,0 +1,1 @@
+"""The command line: `affect serve | analyze | watch | plugins | doctor | bench`."""

@@ -1,0 +1,104 @@
+"""Files as frames: videos, pictures, folders of them; and the local camera."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+
+from affect.errors import MediaError
+from affect.types import ByteArray
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+VIDEOS = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".gif", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".wmv"})
+_DEFAULT_FPS = 25.0
+
+
+def expand(inputs: Iterable[Path]) -> list[Path]:
+    """Return the media files of files and folders; a folder stands for all pictures and videos in it, sorted.
+
+    Raises:
+        MediaError: No such file, an unknown kind, or a folder without any.
+    """
+    files: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES | VIDEOS and p.is_file())
+            if not found:
+                raise MediaError(f"{path}: no pictures or videos in this folder")
+            files += found
+        elif not path.exists():
+            raise MediaError(f"{path}: no such file")
+        elif path.suffix.lower() not in PICTURES | VIDEOS:
+            kinds = " ".join(sorted(PICTURES | VIDEOS))
+            raise MediaError(f"{path}: expected a picture or video ({kinds})")
+        else:
+            files.append(path)
+    return files
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture by its name."""
+    return path.suffix.lower() in PICTURES
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
+    """A frame of a video: number from 0, seconds from its start, RGB [H, W, 3]."""
+
+    index: int
+    t: float
+    image: ByteArray
+
+
+class Video:
+    """A video file or camera as an iterator of frames.
+
+    Args:
+        source: A file's path, or a camera's number.
+        every: Take every Nth frame.
+
+    Raises:
+        MediaError: It cannot be opened.
+    """
+
+    def __init__(self, source: Path | int, every: int = 1) -> None:
+        self.source, self._every = source, every
+        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        if not self._capture.isOpened():
+            what = f"camera {source}" if isinstance(source, int) else f"{source}: as a video"
+            raise MediaError(f"{what} cannot be opened")
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if np.isfinite(fps) and 0.1 < fps < 1000 else _DEFAULT_FPS
+        total = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.total: int | None = int(total / every) if np.isfinite(total) and total > 0 else None
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """Yield frames; times come from the container, or from the frame rate where it gives none."""
+        index, last = 0, -1.0
+        while True:
+            if index % self._every:
+                if not self._capture.grab():
+                    return
+                index += 1
+                continue
+            good, bgr = self._capture.read()
+            if not good:
+                return
+            t = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if not np.isfinite(t) or t <= last or (index == 0 and t > 1):
+                t = max(index / self.fps, last + 1e-3)
+            last = t
+            yield VideoFrame(index, t, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
+            index += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._capture.release()

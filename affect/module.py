@@ -1,0 +1,251 @@
+"""AffectModule: the embedded door. The same pipeline and events as the service, without a socket.
+
+Consent is the host's own business here: whoever embeds the module asks the learner before the first `push`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self
+
+from affect.cloudevents import CloudEvent
+from affect.errors import AffectError
+from affect.inference.engine import LocalEngine
+from affect.labels import LearnerState, OffsetReason
+from affect.pipeline import FrameJob, PreparedFrame, build_engine, build_pipeline
+from affect.plugins import PluginHost
+from affect.session import LearnerSession, new_session
+from affect.settings import Settings
+from affect.settings.load import load_settings
+from affect.types import ByteArray, Estimate, Frame, FrameFaces, Observation
+
+Engine = LocalEngine[FrameJob, PreparedFrame, FrameFaces]
+
+
+class _Core:
+    """What both forms share: settings, engine and one session."""
+
+    def __init__(
+        self,
+        settings: Settings | None,
+        session: str,
+        engine: Engine | None,
+        host: PluginHost | None,
+    ) -> None:
+        self.settings = settings or load_settings().settings
+        self.host = host or PluginHost(self.settings.plugins)
+        self._owns_engine = engine is None
+        self.engine = engine or build_engine(build_pipeline(self.settings, self.host), self.settings)
+        self.session: LearnerSession = new_session(session, self.settings, self.host)
+        self.seq = 0
+
+    def job(self, image: bytes | ByteArray, t: float) -> FrameJob:
+        self.seq += 1
+        return FrameJob(Frame(t, self.seq, image), self.session.tracker)
+
+    def close(self) -> None:
+        if self._owns_engine:
+            self.engine.close()
+
+
+class AffectModule:
+    """One learner, asynchronously.
+
+        async with AffectModule() as module:
+            module.push(jpeg_or_rgb_array, t)
+            async for event in module.events():
+                ...
+
+    Args:
+        settings: Everything; `affect.toml`, environment and defaults when not given.
+        session: Name of the session in the events.
+        engine: Share one engine among several modules; built when not given.
+        host: Share one plugin host; built when not given.
+
+    Raises (on entering):
+        AffectError: A setting is wrong or the backend could not be created.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        session: str = "local",
+        engine: Engine | None = None,
+        host: PluginHost | None = None,
+    ) -> None:
+        self._arguments = (settings, session, engine, host)
+        self._core: _Core | None = None
+        self._waiting: FrameJob | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[CloudEvent | None] = asyncio.Queue()
+        self._observations: asyncio.Queue[Observation | None] = asyncio.Queue(maxsize=64)
+        self.dropped = 0
+        self.errors: list[AffectError] = []
+
+    async def __aenter__(self) -> Self:
+        self._core = await asyncio.to_thread(_Core, *self._arguments)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.drain()
+        self._put(self.core.session.end(OffsetReason.SESSION_END))
+        self._events.put_nowait(None)
+        with contextlib.suppress(asyncio.QueueFull):
+            self._observations.put_nowait(None)
+        await asyncio.to_thread(self.core.close)
+
+    @property
+    def core(self) -> _Core:
+        """The running parts; only inside `async with`."""
+        if self._core is None:
+            raise AffectError("use AffectModule in `async with`")
+        return self._core
+
+    def push(self, image: bytes | ByteArray, t: float) -> None:
+        """Hand over a frame; never waits. While one is being worked on, a newer one replaces the one waiting.
+
+        Args:
+            image: JPEG, PNG or WebP bytes, or uint8 RGB [H, W, 3].
+            t: Seconds; must grow. Frames that cannot be used are kept in `errors`, the last 100.
+        """
+        if self._waiting is not None:
+            self.dropped += 1
+        self._waiting = self.core.job(image, t)
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    def evidence(self, kind: str, t: float) -> None:
+        """Tell what the tutor saw: `answer_wrong`, `hint_request`, …; kinds are in the settings.
+
+        Raises:
+            ProtocolError: No such kind.
+        """
+        self._put(self.core.session.host(t, kind))
+
+    def correct(self, state: LearnerState, t: float) -> None:
+        """Tell which state is true, from the learner's or tutor's own word."""
+        self._put(self.core.session.correct(t, state))
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The latest belief."""
+        return self.core.session.estimate
+
+    async def drain(self) -> None:
+        """Wait until every pushed frame is done."""
+        if self._worker is not None:
+            await self._worker
+
+    async def events(self) -> AsyncIterator[CloudEvent]:
+        """Yield events as they come, until the module closes."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def observations(self) -> AsyncIterator[Observation]:
+        """Yield observations as they come; the oldest are dropped when nobody reads."""
+        while (observation := await self._observations.get()) is not None:
+            yield observation
+
+    async def _work(self) -> None:
+        try:
+            while (job := self._waiting) is not None:
+                self._waiting = None
+                try:
+                    faces = await asyncio.wrap_future(self.core.engine.submit(job))
+                except AffectError as exc:
+                    self.errors = [*self.errors[-99:], exc]
+                    continue
+                observation, events = self.core.session.observe(faces)
+                if self._observations.full():
+                    self._observations.get_nowait()
+                self._observations.put_nowait(observation)
+                self._put(events)
+        finally:
+            self._worker = None
+
+    def _put(self, events: list[CloudEvent]) -> None:
+        for event in events:
+            self._events.put_nowait(event)
+
+
+class SyncAffectModule:
+    """One learner, synchronously: for notebooks, scripts and files. Every frame is worked on, in order.
+
+        with SyncAffectModule() as module:
+            observation, events = module.push(frame, t)
+
+    Args: as for `AffectModule`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        session: str = "local",
+        engine: Engine | None = None,
+        host: PluginHost | None = None,
+    ) -> None:
+        self._core = _Core(settings, session, engine, host)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._core.close()
+
+    def another(self, session: str) -> "SyncAffectModule":
+        """Start another session on the same engine: the next learner, or the next file of a folder."""
+        return SyncAffectModule(
+            self._core.settings, session=session, engine=self._core.engine, host=self._core.host
+        )
+
+    def push(self, image: bytes | ByteArray, t: float) -> tuple[Observation, list[CloudEvent]]:
+        """Work on one frame.
+
+        Raises:
+            AffectError: The frame cannot be used; the next one may be pushed all the same.
+        """
+        return self._core.session.observe(self._core.engine.submit(self._core.job(image, t)).result())
+
+    def push_many(
+        self, frames: Iterator[tuple[bytes | ByteArray, float]], window: int = 32
+    ) -> Iterator[tuple[Observation, list[CloudEvent]] | AffectError]:
+        """Work on many frames, decoding and classifying up to `window` of them together; results in order."""
+        pending = []
+        for image, t in frames:
+            pending.append(self._core.engine.submit(self._core.job(image, t)))
+            if len(pending) >= window:
+                yield self._take(pending.pop(0))
+        for future in pending:
+            yield self._take(future)
+
+    def _take(self, future: Future[FrameFaces]) -> tuple[Observation, list[CloudEvent]] | AffectError:
+        try:
+            return self._core.session.observe(future.result())
+        except AffectError as exc:
+            return exc
+
+    def evidence(self, kind: str, t: float) -> list[CloudEvent]:
+        """Tell what the tutor saw; raises `ProtocolError` for an unknown kind."""
+        return self._core.session.host(t, kind)
+
+    def correct(self, state: LearnerState, t: float) -> list[CloudEvent]:
+        """Tell which state is true, from the learner's or tutor's own word."""
+        return self._core.session.correct(t, state)
+
+    def end(self) -> list[CloudEvent]:
+        """Close all open states; returns their offsets."""
+        return self._core.session.end(OffsetReason.SESSION_END)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The latest belief."""
+        return self._core.session.estimate
+

@@ -1,0 +1,296 @@
+"""One socket: hello, then a reader that takes messages and a writer that empties the outbox."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from affect.errors import AffectError, ErrorCode, PolicyError, ProtocolError
+from affect.labels import EMOTIONS, STATES
+from affect.service.auth import token_accepted
+from affect.service.framing import unpack_frame
+from affect.service.outbox import Outbox, OutboxFull
+from affect.service.policy import check_consent
+from affect.service.protocol import (
+    CLIENT_ADAPTER,
+    LISTEN_SUBPROTOCOL,
+    SUBPROTOCOL,
+    Bye,
+    CloseCode,
+    Consent,
+    Correct,
+    Error,
+    Event,
+    Evidence,
+    Hello,
+    Limits,
+    Ping,
+    Pong,
+    Server,
+    ServerMessage,
+    Welcome,
+)
+from affect.service.session import ServiceSession
+from affect.version import __version__
+
+if TYPE_CHECKING:
+    from affect.service.server import AffectService
+
+_CLOSE_S = 1.0  # how long a peer may take to read our last words
+
+_CLOSE_OF = {
+    ErrorCode.BAD_HELLO: CloseCode.BAD_HELLO,
+    ErrorCode.BAD_MESSAGE: CloseCode.BAD_HELLO,
+    ErrorCode.UNKNOWN_TYPE: CloseCode.BAD_HELLO,
+    ErrorCode.HELLO_TIMEOUT: CloseCode.HELLO_TIMEOUT,
+    ErrorCode.VERSION: CloseCode.VERSION,
+    ErrorCode.UNAUTHORIZED: CloseCode.UNAUTHORIZED,
+    ErrorCode.NOT_ALLOWED: CloseCode.FORBIDDEN,
+    ErrorCode.NO_SESSION: CloseCode.NO_SESSION,
+    ErrorCode.TOO_MANY_SESSIONS: CloseCode.TRY_LATER,
+    ErrorCode.BACKEND_UNAVAILABLE: CloseCode.BACKEND_UNAVAILABLE,
+    ErrorCode.POLICY_REFUSED: CloseCode.POLICY,
+    ErrorCode.SLOW_CONSUMER: CloseCode.TRY_LATER,
+}
+
+
+class Connection:
+    """Serves one socket until it closes.
+
+    Args:
+        service: The session table and settings.
+        socket: An accepted websocket.
+    """
+
+    def __init__(self, service: "AffectService", socket: ServerConnection) -> None:
+        self._service, self._socket = service, socket
+        self._settings = service.settings
+        self._outbox = Outbox(self._settings.service.outbox)
+        self._session: ServiceSession | None = None
+        self._hello: Hello | None = None
+        self._end: asyncio.Future[AffectError | tuple[CloseCode, str]] = asyncio.get_running_loop().create_future()
+        self._plain = socket.subprotocol == LISTEN_SUBPROTOCOL
+
+    async def run(self) -> None:
+        """Shake hands, then read and write until the socket closes or a fatal error."""
+        try:
+            await self._shake_hands()
+        except AffectError as exc:
+            await self._close_with(exc)
+            return
+        assert self._session is not None
+        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
+        try:
+            await asyncio.wait([reader, writer, self._end], return_when=asyncio.FIRST_COMPLETED)
+            if self._end.done():
+                end = self._end.result()
+                if isinstance(end, AffectError):
+                    await self._close_with(end)
+                else:
+                    self._outbox.close()
+                    await asyncio.wait([writer], timeout=_CLOSE_S)
+                    await self._socket.close(*end)
+        finally:
+            self._session.leave(self)
+            reader.cancel()
+            writer.cancel()
+            results = await asyncio.gather(reader, writer, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, ConnectionClosed):
+                raise result
+
+    def take(self, message: ServerMessage) -> None:
+        """Queue a session's message: tutors get events, everybody the rest."""
+        if not isinstance(message, Event) or "tutor" in self._roles:
+            self._send(message)
+
+    def finish(self, code: CloseCode, reason: str) -> None:
+        """Send what is queued, then close."""
+        if not self._end.done():
+            self._end.set_result((code, reason))
+
+    # Handshake
+
+    async def _shake_hands(self) -> None:
+        service = self._settings.service
+        if self._service.engine is None:
+            raise AffectError(self._service.reason, code=ErrorCode.BACKEND_UNAVAILABLE)
+        try:
+            first = await asyncio.wait_for(self._socket.recv(), service.hello_timeout_s)
+        except TimeoutError:
+            raise ProtocolError(
+                f"no hello within {service.hello_timeout_s:g} s", code=ErrorCode.HELLO_TIMEOUT
+            ) from None
+        message = _parse(first) if isinstance(first, str) else None
+        if not isinstance(message, Hello):
+            raise ProtocolError("the first message must be `hello`", code=ErrorCode.BAD_HELLO)
+        if message.protocol != SUBPROTOCOL:
+            raise ProtocolError(f"protocol {message.protocol!r}, this is {SUBPROTOCOL}", code=ErrorCode.VERSION)
+        offered = message.token or _bearer(self._socket)
+        if not token_accepted(service, offered):
+            raise ProtocolError("the token is missing or wrong", code=ErrorCode.UNAUTHORIZED)
+        if self._plain and message.roles != ["tutor"]:
+            raise ProtocolError(f"{LISTEN_SUBPROTOCOL} only listens: roles must be [tutor]", code=ErrorCode.NOT_ALLOWED)
+        self._hello = message
+        existing = self._service.sessions.get(message.session or "")
+        known = existing is not None and not existing.ended
+        if message.resume is not None and not known and "learner" not in message.roles:
+            raise ProtocolError(f"no session {message.session!r} to resume", code=ErrorCode.NO_SESSION)
+        session = self._service.open_session(message.session)
+        self._session = session
+        self._greet(session, message, resumed=known and message.resume is not None)
+
+    def _greet(self, session: ServiceSession, hello: Hello, *, resumed: bool) -> None:
+        settings = self._settings
+        self._send(
+            Welcome(
+                session=session.name,
+                server=Server(name="tutor-affect", version=__version__),
+                backend=settings.inference.backend,
+                detector=settings.vision.detector,
+                labels=[e.value for e in EMOTIONS],
+                states=[s.value for s in STATES],
+                evidence=list(session.learner.model.estimator.kinds),
+                limits=Limits(
+                    max_message_bytes=settings.service.max_message_bytes,
+                    max_pixels=settings.vision.max_pixels,
+                    min_side=settings.vision.min_side,
+                    max_fps=settings.service.max_fps,
+                ),
+                heartbeat_s=settings.service.heartbeat_s,
+                consent=session.consent,
+                resumed=resumed,
+            )
+        )
+        self._send(session.snapshot())
+        if resumed and hello.resume is not None and "tutor" in hello.roles:
+            for event in session.missed(hello.resume.after):
+                self._send(event)
+        session.listen(self, learner="learner" in hello.roles, observations=hello.observations)
+
+    # Reading
+
+    async def _read(self) -> None:
+        assert self._session is not None
+        async for data in self._socket:
+            try:
+                if isinstance(data, str):
+                    self._handle(_parse(data))
+                else:
+                    self._frame(data)
+            except PolicyError as exc:
+                if exc.code is ErrorCode.POLICY_REFUSED:
+                    self._fail(exc)
+                    return
+                self._send(_error(exc))
+            except AffectError as exc:
+                self._send(_error(exc))
+
+    def _handle(self, message: object) -> None:
+        assert self._session is not None
+        match message:
+            case Consent():
+                self._require("learner", "consent")
+                check_consent(message, self._settings.service)
+                self._session.set_consent(granted=message.granted)
+                self._session.broadcast_snapshot()
+            case Evidence():
+                self._session.host(message.t, message.kind)
+            case Correct():
+                self._session.correct(message.t, message.state)
+            case Ping():
+                self._send(Pong(id=message.id))
+            case Bye():
+                if "learner" in self._roles:
+                    self._session.end()
+                else:
+                    self.finish(CloseCode.NORMAL, "bye")
+            case _:
+                raise ProtocolError("`hello` comes once, at the start", code=ErrorCode.BAD_MESSAGE)
+
+    def _frame(self, data: bytes) -> None:
+        assert self._session is not None
+        self._require("learner", "frames")
+        header, image = unpack_frame(data)
+        try:
+            self._session.push(header, image)
+        except AffectError as exc:
+            self._send(_error(exc, header.seq))
+
+    @property
+    def _roles(self) -> list[str]:
+        assert self._hello is not None
+        return list(self._hello.roles)
+
+    def _require(self, role: str, what: str) -> None:
+        if role not in self._roles:
+            raise ProtocolError(f"{what} need the role {role}, this socket has {self._roles}", code=ErrorCode.NOT_ALLOWED)
+
+    # Writing
+
+    def _send(self, message: ServerMessage) -> None:
+        if self._plain and not isinstance(message, Event):
+            return
+        try:
+            self._outbox.put(message)
+        except OutboxFull:
+            self._fail(
+                ProtocolError(
+                    f"{len(self._outbox)} messages wait for this consumer; connect again and resume",
+                    code=ErrorCode.SLOW_CONSUMER,
+                )
+            )
+
+    async def _write(self) -> None:
+        while (message := await self._outbox.get()) is not None:
+            await self._socket.send(self._encode(message))
+
+    def _encode(self, message: ServerMessage) -> str:
+        if self._plain and isinstance(message, Event):
+            return message.event.model_dump_json()
+        return message.model_dump_json()
+
+    def _fail(self, error: AffectError) -> None:
+        if not self._end.done():
+            self._end.set_result(error)
+
+    async def _close_with(self, error: AffectError) -> None:
+        """Say why, then close; a peer that does not read is cut off."""
+        code = _CLOSE_OF.get(error.code, CloseCode.INTERNAL)
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                if not self._plain:
+                    await self._socket.send(_error(error, fatal=True).model_dump_json())
+                await self._socket.close(code, error.message.encode()[:120].decode(errors="ignore"))
+        except (TimeoutError, ConnectionClosed):
+            self._socket.transport.abort()
+
+
+def _parse(text: str) -> object:
+    """Read one JSON message.
+
+    Raises:
+        ProtocolError: Not JSON, an unknown type, or wrong fields; names the first.
+    """
+    try:
+        message: object = CLIENT_ADAPTER.validate_json(text)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        unknown = first["type"] in ("union_tag_invalid", "union_tag_not_found")
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise ProtocolError(
+            f"{where}: {first['msg']}", code=ErrorCode.UNKNOWN_TYPE if unknown else ErrorCode.BAD_MESSAGE
+        ) from exc
+    return message
+
+
+def _error(exc: AffectError, ref: int | str | None = None, *, fatal: bool = False) -> Error:
+    return Error(code=exc.code, message=exc.message, fatal=fatal, ref=ref)
+
+
+def _bearer(socket: ServerConnection) -> str | None:
+    header = socket.request.headers.get("Authorization", "") if socket.request else ""
+    kind, _, token = header.partition(" ")
+    return token.strip() if kind.lower() == "bearer" else None

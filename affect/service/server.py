@@ -1,0 +1,193 @@
+"""The server: sockets in and out, the session table, and the timer that keeps sessions honest."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from affect.cloudevents import CloudEvent
+from affect.errors import AffectError, ErrorCode, ProtocolError
+from affect.pipeline import FrameEngine
+from affect.plugins import PluginHost
+from affect.service.auth import check_bind
+from affect.service.connection import Connection
+from affect.service.http import HttpDoor
+from affect.service.protocol import LISTEN_SUBPROTOCOL, SUBPROTOCOL, CloseCode
+from affect.service.session import ServiceSession
+from affect.session import new_session
+from affect.settings import Settings
+from affect.sinks import SinkFanout
+
+log = logging.getLogger(__name__)
+
+_TIMER_S = 1.0
+
+
+class AffectService:
+    """The websocket service.
+
+    Args:
+        settings: Everything.
+        host: Plugins.
+        engine: Where frames go; None while the backend is unavailable, with `reason`.
+        reason: Why there is no engine.
+
+    Raises:
+        SettingsError: The bind is public and not protected.
+        PluginError: A named sink or the estimator is unknown.
+    """
+
+    def __init__(
+        self, settings: Settings, host: PluginHost, engine: FrameEngine | None, reason: str = ""
+    ) -> None:
+        check_bind(settings.service)
+        host.estimators.get(settings.learner.estimator)
+        self.settings, self.host, self.engine, self.reason = settings, host, engine, reason
+        self.sessions: dict[str, ServiceSession] = {}
+        self._sinks = SinkFanout(host)
+        self._per_address: Counter[str] = Counter()
+        self._door = HttpDoor(settings.service, self.health)
+        self._server: Server | None = None
+        self._timer: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server is not None
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        service = self.settings.service
+        scheme = "https" if service.tls_certificate else "http"
+        host = f"[{service.host}]" if ":" in service.host else service.host
+        return f"{scheme}://{host}:{self.port}/"
+
+    def health(self) -> dict[str, object]:
+        """What `/readyz` says; ready when `backend` has no reason."""
+        return {
+            "ready": self.engine is not None,
+            "reason": self.reason,
+            "sessions": len(self.sessions),
+            "sockets": sum(self._per_address.values()),
+            "sinks": self._sinks.counts(),
+        }
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: The address is taken.
+        """
+        service = self.settings.service
+        context = None
+        if service.tls_certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(service.tls_certificate, service.tls_key)
+        self._server = await serve(
+            self._accept,
+            service.host,
+            service.port,
+            ssl=context,
+            process_request=self._door.answer,
+            subprotocols=[SUBPROTOCOL, LISTEN_SUBPROTOCOL],  # type: ignore[list-item]
+            compression=None,  # pictures do not compress, and events are short
+            max_size=service.max_message_bytes,
+            max_queue=4,
+            write_limit=2**17,
+            ping_interval=service.heartbeat_s,
+            ping_timeout=service.heartbeat_s,
+            close_timeout=2,
+            server_header=None,
+        )
+        self._timer = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """End all sessions, tell every socket, close."""
+        if self._timer is not None:
+            self._timer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._timer
+        for session in self.sessions.values():
+            session.end(CloseCode.GOING_AWAY, "the service stops")
+        for _ in range(20):  # the sockets send their offsets and close themselves
+            if not sum(self._per_address.values()):
+                break
+            await asyncio.sleep(0.05)
+        if self._server is not None:
+            self._server.close(code=CloseCode.GOING_AWAY, reason="service stops")
+            await self._server.wait_closed()
+        await asyncio.to_thread(self._sinks.close)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["AffectService"]:
+        """Start, and stop at the end of the block."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    def open_session(self, name: str | None) -> ServiceSession:
+        """Return the session of a name, or a new one.
+
+        Raises:
+            ProtocolError: There are too many sessions.
+        """
+        name = name or uuid.uuid4().hex[:16]
+        existing = self.sessions.get(name)
+        if existing is not None and not existing.ended:
+            return existing
+        if existing is None and len(self.sessions) >= self.settings.service.max_sessions:
+            raise ProtocolError(
+                f"{len(self.sessions)} sessions are open, which is the most (service.max_sessions)",
+                code=ErrorCode.TOO_MANY_SESSIONS,
+            )
+        if self.engine is None:
+            raise AffectError(self.reason, code=ErrorCode.BACKEND_UNAVAILABLE)
+        learner = new_session(name, self.settings, self.host)
+        session = ServiceSession(learner, self.engine, self.settings.service, self._publish)
+        self.sessions[name] = session
+        return session
+
+    def _publish(self, session: str, event: CloudEvent) -> None:
+        self._sinks.write(session, event.model_dump(mode="json"))
+
+    async def _accept(self, socket: ServerConnection) -> None:
+        peer = socket.remote_address
+        address = str(peer[0]) if peer else "unknown"
+        if self._per_address[address] >= self.settings.service.max_connections_per_address:
+            await socket.close(CloseCode.TRY_LATER, "too many connections from this address")
+            return
+        self._per_address[address] += 1
+        try:
+            await Connection(self, socket).run()
+        except ConnectionClosed:
+            pass
+        except Exception:
+            log.exception("connection failed")
+            await socket.close(CloseCode.INTERNAL, "internal error")
+        finally:
+            self._per_address[address] -= 1
+
+    async def _tick(self) -> None:
+        """Once a second: time passes in every session; forgotten ones end."""
+        while True:
+            await asyncio.sleep(_TIMER_S)
+            now = asyncio.get_running_loop().time()
+            for name, session in list(self.sessions.items()):
+                try:
+                    session.tick()
+                    idle = session.idle_since
+                    if idle is not None and (session.ended or now - idle >= self.settings.service.resume_s):
+                        session.end()
+                        del self.sessions[name]
+                except Exception:
+                    log.exception("session %s failed", name)

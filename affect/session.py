@@ -1,0 +1,71 @@
+"""One learner's session without any door: tracker, learner model, event numbers. Socket, file and host share it."""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+from affect.cloudevents import CloudEvent, EventNumbering, describe_model, fingerprint
+from affect.labels import LearnerState, OffsetReason
+from affect.learner.model import LearnerModel
+from affect.plugins import PluginHost
+from affect.settings import Settings
+from affect.types import Estimate, FrameFaces, LearnerEvent, Observation
+from affect.vision.tracking import Tracker
+
+
+@dataclass(slots=True)
+class LearnerSession:
+    """The state of one learner; frames must come in order of time."""
+
+    name: str
+    tracker: Tracker
+    model: LearnerModel
+    numbering: EventNumbering
+    estimate: Estimate | None = None
+
+    def observe(self, frame: FrameFaces) -> tuple[Observation, list[CloudEvent]]:
+        """Take one frame's faces."""
+        observation = self.model.observe(frame)
+        self.estimate = observation.estimate
+        return observation, self._wrap(observation.events)
+
+    def host(self, t: float, kind: str) -> list[CloudEvent]:
+        """Take host evidence.
+
+        Raises:
+            ProtocolError: The estimator knows no such kind.
+        """
+        return self._take(self.model.host(t, kind))
+
+    def correct(self, t: float, state: LearnerState) -> list[CloudEvent]:
+        """Take somebody's word for the true state."""
+        return self._take(self.model.correct(t, state))
+
+    def tick(self, t: float) -> list[CloudEvent]:
+        """Let time pass without a frame."""
+        return self._take(self.model.tick(t))
+
+    def end(self, reason: OffsetReason, t: float | None = None) -> list[CloudEvent]:
+        """Close all open states."""
+        return self._wrap(self.model.end(reason, t))
+
+    def _take(self, answer: tuple[Estimate, list[LearnerEvent]]) -> list[CloudEvent]:
+        self.estimate, events = answer
+        return self._wrap(events)
+
+    def _wrap(self, events: list[LearnerEvent] | tuple[LearnerEvent, ...]) -> list[CloudEvent]:
+        return [self.numbering.wrap(event) for event in events]
+
+
+def new_session(name: str, settings: Settings, host: PluginHost) -> LearnerSession:
+    """Start a session.
+
+    Raises:
+        AffectError: The estimator is unknown or could not be created.
+    """
+    return LearnerSession(
+        name=name,
+        # Sessions that start together look for faces at different times.
+        tracker=Tracker(settings.vision, phase=(crc32(name.encode()) % 1000) / 1000),
+        model=LearnerModel(settings.learner, host.create_estimator(settings.learner.estimator)),
+        numbering=EventNumbering(name, describe_model(settings), fingerprint(settings)),
+    )

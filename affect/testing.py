@@ -1,0 +1,173 @@
+"""For authors of backends: the contract every backend passes, and fakes that implement the real interfaces."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from affect.errors import AffectError, BackendError
+from affect.inference.backend import Backend
+from affect.inference.checkpoint import InputSpec
+from affect.inference.classify import classify, probabilities
+from affect.inference.device import Device
+from affect.labels import EMOTIONS
+from affect.plugins import PluginHost
+from affect.types import ByteArray, Detection, FloatArray
+from affect.vision.geometry import FER2013_CROP
+
+
+class ContractError(AffectError):
+    """A backend breaks the contract; the message says which clause and how."""
+
+
+def check_backend(backend: Backend, *, tolerance: float = 0.05) -> None:
+    """Check a backend against the contract.
+
+    1. `input` is an `InputSpec`, `temperature` a positive number.
+    2. `warmup` may be called before anything else, and twice.
+    3. `predict` returns finite float logits [N, 7] for batches of 1, 2, 5 and 16, on the device of its input.
+    4. It is stateless: the same faces give the same answer, whatever came between and in whatever company.
+    5. It looks at the picture: different faces do not all give the same answer.
+    6. Black, white and noise are answered with finite probabilities that sum to 1.
+
+    Args:
+        backend: What is checked; it is not closed.
+        tolerance: Largest difference of a probability between batch sizes (reduced precision rounds).
+
+    Raises:
+        ContractError: The first clause that does not hold.
+    """
+    spec = backend.input
+    _require(isinstance(spec, InputSpec), f"input must be an InputSpec, got {type(spec).__name__}")
+    _require(backend.temperature > 0, f"temperature must be positive, got {backend.temperature}")
+    backend.warmup()
+    backend.warmup()
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(16, spec.channels, 6, 6, generator=generator)
+    faces = torch.nn.functional.interpolate(coarse, size=(spec.size, spec.size), mode="bicubic").clamp(0, 1)
+    device = _device_of(backend, faces)
+    faces = (faces - torch.tensor(spec.mean).view(1, -1, 1, 1)) / torch.tensor(spec.std).view(1, -1, 1, 1)
+    faces = faces.to(device)
+    whole = _predict(backend, faces)
+    for count in (1, 2, 5):
+        part = _predict(backend, faces[:count])
+        gap = float((part - whole[:count]).abs().max())
+        _require(gap <= tolerance, f"a face's answer changes by {gap:.3f} between batches of {count} and 16")
+    again = _predict(backend, faces)
+    _require(float((again - whole).abs().max()) <= 1e-3, "the same batch twice gives different answers")
+    _require(float((whole - whole[:1]).abs().max()) > 1e-6, "all faces get the same answer")
+    for value in (0.0, 1.0):
+        flat = torch.full((2, spec.channels, spec.size, spec.size), value)
+        flat = (flat - torch.tensor(spec.mean).view(1, -1, 1, 1)) / torch.tensor(spec.std).view(1, -1, 1, 1)
+        _predict(backend, flat.to(device))
+    crops = torch.rand(3, spec.channels, spec.size, spec.size, generator=generator).to(device)
+    for row in classify(backend, crops):
+        if isinstance(row, BackendError):
+            raise ContractError(row.message)
+        _require(abs(float(row.sum()) - 1) < 1e-3, f"probabilities sum to {float(row.sum()):.4f}")
+
+
+def check_registered(name: str, *, device: str = "cpu") -> None:
+    """Create a registered backend and check it.
+
+    Raises:
+        AffectError: It is unknown, cannot be created, or breaks the contract.
+    """
+    backend = PluginHost().create_backend(name, Device(device))
+    try:
+        check_backend(backend)
+    finally:
+        backend.close()
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ContractError(message)
+
+
+def _device_of(backend: Backend, faces: torch.Tensor) -> torch.device:
+    """The device the backend runs on: the CPU unless it refuses CPU tensors and there is a GPU."""
+    if not torch.cuda.is_available():
+        return faces.device
+    try:
+        backend.predict(faces[:1])
+    except RuntimeError:
+        return torch.device("cuda")
+    return faces.device
+
+
+def _predict(backend: Backend, faces: torch.Tensor) -> torch.Tensor:
+    logits = backend.predict(faces)
+    expected = (len(faces), len(EMOTIONS))
+    _require(tuple(logits.shape) == expected, f"logits must be {list(expected)}, got {list(logits.shape)}")
+    _require(logits.is_floating_point(), f"logits must be floating point, got {logits.dtype}")
+    _require(logits.device.type == faces.device.type, f"logits are on {logits.device}, faces on {faces.device}")
+    _require(bool(torch.isfinite(logits).all()), "logits must be finite")
+    return probabilities(logits, backend.temperature)
+
+
+class FakeBackend:
+    """A backend whose answer the test decides: the mean grey value of a face picks the emotion.
+
+    Args:
+        fail: Raised by every prediction, if given.
+        nan_rows: Faces darker than this (0-1) get NaN logits.
+        poison: A batch with a face darker than this raises.
+    """
+
+    def __init__(
+        self, *, fail: Exception | None = None, nan_rows: float | None = None, poison: float | None = None
+    ) -> None:
+        self.fail, self.nan_rows, self.poison = fail, nan_rows, poison
+        self.batches: list[int] = []
+        self.closed = False
+
+    input = InputSpec(size=48, channels=1, mean=(0.0,), std=(1.0,), crop=FER2013_CROP)
+    temperature = 1.0
+
+    def predict(self, faces: torch.Tensor) -> torch.Tensor:
+        """Return logits that favour emotion floor(7 * mean grey)."""
+        self.batches.append(len(faces))
+        if self.fail is not None:
+            raise self.fail
+        grey = faces.mean(dim=(1, 2, 3))
+        if self.poison is not None and bool((grey < self.poison).any()):
+            raise RuntimeError("poisoned batch")
+        index = (grey * len(EMOTIONS)).long().clamp(0, len(EMOTIONS) - 1)
+        logits = torch.nn.functional.one_hot(index, len(EMOTIONS)).float() * 4 + grey[:, None]
+        if self.nan_rows is not None:
+            logits[grey < self.nan_rows] = float("nan")
+        return logits
+
+    def warmup(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+
+class FakeDetector:
+    """A detector that sees one face in the middle half of every picture that is not black."""
+
+    def __init__(self) -> None:
+        self.detections = 0
+        self.refinements = 0
+
+    def detect(self, images: Sequence[ByteArray]) -> list[list[Detection]]:
+        """Find the face."""
+        self.detections += len(images)
+        return [self._find(image) for image in images]
+
+    def refine(self, images: Sequence[ByteArray], boxes: Sequence[FloatArray]) -> list[Detection | None]:
+        """Find it again."""
+        self.refinements += len(images)
+        return [next(iter(self._find(image)), None) for image in images]
+
+    def _find(self, image: ByteArray) -> list[Detection]:
+        if int(image.max()) == 0:
+            return []
+        height, width = image.shape[:2]
+        box = np.array([width / 4, height / 4, width * 3 / 4, height * 3 / 4], np.float32)
+        points = FER2013_CROP.points() * (box[2:] - box[:2]) + box[:2]
+        return [Detection(box, points.astype(np.float32), 1.0)]

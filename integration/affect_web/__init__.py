@@ -1,0 +1,1 @@
+"""The demo page and browser client: static files that the service serves at `/`."""

@@ -1,0 +1,1 @@
+"""Example plugin of tutor-affect."""
