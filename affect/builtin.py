@@ -40,7 +40,7 @@ def _mtcnn(ctx: Context) -> "Detector":
     from affect.vision.mtcnn import Mtcnn
 
     assert isinstance(ctx.settings, MtcnnSettings)
-    return Mtcnn(ctx.settings, ctx.device.torch)
+    return Mtcnn(ctx.settings, ctx.device.torch, ctx.device.autocast)
 
 
 def _haar(ctx: Context) -> "Detector":

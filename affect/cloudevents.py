@@ -21,8 +21,8 @@ class EventData(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    state: str = Field(description="A learner state, `presence`, or `correction`.")
-    phase: str = Field(description="onset | update | offset; for presence: present | absent; for correction: a state.")
+    state: str = Field(description="A learner state, or `presence`.")
+    phase: str = Field(description="onset | update | offset | corrected; for presence: present | absent.")
     confidence: float = Field(ge=0, le=1, description="Probability of the state.")
     states: dict[str, float] = Field(description="The whole distribution over learner states.")
     valence: float | None

@@ -4,6 +4,7 @@ It belongs to one thread (the engine's) except `prepare`, which may run on sever
 `Tracker`; everything else here is shared by all sessions.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from affect.settings.vision import VisionSettings
 from affect.types import Detection, Face, FloatArray, Frame, FrameFaces
 from affect.vision.crop import crop_faces
 from affect.vision.decode import Picture, decode
-from affect.vision.detector import Detector
+from affect.vision.detector import Detector, Hint
 from affect.vision.geometry import crop_affine
 from affect.vision.pose import head_pose
 from affect.vision.tracking import Track, Tracker
@@ -112,22 +113,21 @@ class Pipeline:
         for tracker, prepared in zip(trackers, batch, strict=True):
             tracker.frame_size(prepared.picture.image.shape[1], prepared.picture.image.shape[0])
         due = {k for k, prepared in enumerate(batch) if trackers[k].due(prepared.job.frame.t)}
-        tracked = [
-            (k, track) for k, tracker in enumerate(trackers) if k not in due for track in tracker.visible
-        ]
+        tracked = [(k, track) for k, tracker in enumerate(trackers) for track in tracker.visible]
         refined = self._refine([(batch[k].picture, track.face.box) for k, track in tracked])
-        answers: dict[int, list[Detection | None]] = {k: [] for k in range(len(batch)) if k not in due}
+        answers: list[list[Detection | None]] = [[] for _ in batch]
         for (k, _), answer in zip(tracked, refined, strict=True):
             if isinstance(answer, FrameError):
                 errors[k] = answer
                 answers[k].append(None)
             else:
                 answers[k].append(answer)
-        for k, faces in answers.items():
+        for k, faces in enumerate(answers):
             if trackers[k].refined(batch[k].job.frame.t, faces):
                 due.add(k)
         looked = sorted(due)
-        for k, answer in zip(looked, self._detect([batch[k].picture for k in looked]), strict=True):
+        wanted = [(batch[k].picture, trackers[k].hint) for k in looked]
+        for k, answer in zip(looked, self._detect(wanted), strict=True):
             if isinstance(answer, FrameError):
                 errors[k] = answer
             else:
@@ -135,9 +135,10 @@ class Pipeline:
                 trackers[k].detected(batch[k].job.frame.t, answer)
         return errors
 
-    def _detect(self, pictures: list[Picture]) -> list[list[Detection] | FrameError]:
-        def run(items: list[Picture]) -> list[list[Detection] | FrameError]:
-            return list(_guarded(lambda: self.detector.detect([p.image for p in items]), len(items)))
+    def _detect(self, pictures: list[tuple[Picture, Hint]]) -> list[list[Detection] | FrameError]:
+        def run(items: list[tuple[Picture, Hint]]) -> list[list[Detection] | FrameError]:
+            images, hints = [p.image for p, _ in items], [hint for _, hint in items]
+            return list(_guarded(lambda: self.detector.detect(images, hints), len(items)))
 
         started = time.perf_counter()
         answers = bisect(run, pictures, FrameError)
@@ -283,8 +284,13 @@ def build_engine(pipeline: Pipeline, settings: Settings) -> LocalEngine[FrameJob
         pipeline.process,
         device=pipeline.device,
         max_batch=settings.inference.max_batch,
-        workers=settings.inference.decode_threads,
+        workers=decode_threads(settings),
     )
+
+
+def decode_threads(settings: Settings) -> int:
+    """Threads that decode: as set, or half the cores."""
+    return settings.inference.decode_threads or min(8, max(1, (os.cpu_count() or 2) // 2))
 
 
 def with_offline_search(settings: Settings) -> Settings:

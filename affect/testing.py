@@ -13,6 +13,7 @@ from affect.inference.device import Device
 from affect.labels import EMOTIONS
 from affect.plugins import PluginHost
 from affect.types import ByteArray, Detection, FloatArray
+from affect.vision.detector import Hint
 from affect.vision.geometry import FER2013_CROP
 
 
@@ -154,8 +155,11 @@ class FakeDetector:
         self.detections = 0
         self.refinements = 0
 
-    def detect(self, images: Sequence[ByteArray]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
+    ) -> list[list[Detection]]:
         """Find the face."""
+        del hints
         self.detections += len(images)
         return [self._find(image) for image in images]
 

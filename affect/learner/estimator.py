@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.errors import ErrorCode, ProtocolError
-from affect.labels import STATES, LearnerState
+from affect.labels import EMOTIONS, STATES, LearnerState
 from affect.learner.baseline import PersonBaseline
 from affect.learner.dynamics import Dynamics, rate_matrix, stationary
 from affect.learner.evidence import FaceEvidence
@@ -54,9 +54,11 @@ class Estimator(Protocol):
 class HmmEstimator:
     """Forward filter: f <- f expm(Q dt), f <- f * L, normalise.
 
-    The likelihood of soft emotion probabilities p is log L_s = kappa * sum_k p_k log E[s, k]. Neighbouring frames
-    are nearly the same picture, so kappa = min(1, dt / tau_c) tempers them: tau_c seconds of frames, however many,
-    weigh as one observation.
+    A calibrated p_k is proportional to P(face | emotion k) m_k, where m are the class shares of the calibration data,
+    so the likelihood of a state is L_s = (sum_k E[s, k] p_k / m_k) ** kappa. (A mean of logarithms,
+    sum_k p_k log E[s, k], takes the classifier's doubt for a mixed expression; see docs/learner-model.md.)
+    Neighbouring frames are nearly the same picture, so kappa = min(1, dt / tau_c) tempers them: tau_c seconds of
+    frames, however many, weigh as one observation.
     """
 
     def __init__(self, settings: HmmSettings) -> None:
@@ -67,7 +69,7 @@ class HmmEstimator:
         self._face_t: float | None = None
         self._host_t: dict[str, float] = {}
         self.baseline = PersonBaseline(
-            self._tables.prior @ np.exp(self._tables.log_emission),
+            self._tables.prior @ self._tables.emission,
             length_s=settings.baseline_s,
             weight=settings.baseline_weight,
             prior_s=settings.baseline_prior_s,
@@ -89,7 +91,8 @@ class HmmEstimator:
         if np.isfinite(since):
             self.baseline.add(p, since)
         kappa = min(1.0, since / self.settings.tau_c_s)
-        return self._weigh(kappa * (self._tables.log_emission @ self.baseline.correct(p)))
+        likelihood = self._tables.emission @ (self.baseline.correct(p) / self._tables.shares)
+        return self._weigh(kappa * np.log(likelihood))
 
     def host(self, t: float, kind: str) -> FloatArray:
         """Weigh host evidence; the same kind again within `tau_host_s` counts in proportion."""
@@ -131,7 +134,9 @@ class _Tables:
         self.prior = stationary(settings)
         self.dynamics = Dynamics(rate_matrix(settings), self.prior)
         rows = np.array([settings.emission[s] for s in STATES], np.float64)
-        self.log_emission: Floats = np.log(rows / rows.sum(axis=1, keepdims=True))
+        self.emission: Floats = rows / rows.sum(axis=1, keepdims=True)
+        shares = np.maximum([settings.class_shares[e] for e in EMOTIONS], settings.min_share)
+        self.shares: Floats = shares / shares.sum()
         self.log_host = {
             kind: np.log(np.array([row[s] for s in STATES], np.float64))
             for kind, row in settings.host_evidence.items()

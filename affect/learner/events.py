@@ -38,9 +38,9 @@ class EventPolicy:
         self._suppressed_now: set[LearnerState] = set()
 
     @property
-    def open_states(self) -> tuple[LearnerState, ...]:
-        """States that have begun and not ended."""
-        return tuple(self._open)
+    def open_states(self) -> dict[LearnerState, float]:
+        """States that have begun and not ended, and since when, seconds."""
+        return {state: held.t_start for state, held in self._open.items()}
 
     def step(self, estimate: Estimate) -> list[LearnerEvent]:
         """Take a belief; return the events it causes, offsets first."""

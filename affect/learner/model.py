@@ -11,6 +11,10 @@ from affect.settings.learner import LearnerSettings
 from affect.types import Estimate, FloatArray, FrameFaces, LearnerEvent, Observation
 
 
+CORRECTED = "corrected"
+"""Phase of the event that records a correction; it is neither onset nor offset."""
+
+
 class LearnerModel:
     """Takes what vision saw, in order of time, and returns observations with events.
 
@@ -27,6 +31,7 @@ class LearnerModel:
         self._presence = Presence.UNKNOWN
         self._face_t: float | None = None
         self._start_t: float | None = None
+        self._evidence_t = float("-inf")
         self._t = float("-inf")
 
     @property
@@ -62,7 +67,7 @@ class LearnerModel:
         """Take the learner's or tutor's word for the true state; recorded as an event of its own."""
         t = self._time(t)
         estimate, events = self._conclude(t, self.estimator.correct(t, state), Evidence.HOST)
-        return estimate, [_plain_event("correction", state.value, estimate, t), *events]
+        return estimate, [_plain_event(state.value, CORRECTED, estimate, t), *events]
 
     def tick(self, t: float) -> tuple[Estimate, list[LearnerEvent]]:
         """Let time pass without a frame, so that a dead camera ends states and presence too."""
@@ -89,6 +94,8 @@ class LearnerModel:
     def _conclude(
         self, t: float, states: FloatArray, evidence: Evidence
     ) -> tuple[Estimate, list[LearnerEvent]]:
+        if evidence is not Evidence.NONE:
+            self._evidence_t = t
         before = self._presence
         self._presence = self._present(t)
         estimate = Estimate(
@@ -101,7 +108,7 @@ class LearnerModel:
         if self._presence is Presence.ABSENT:
             # Nobody there: what was open ends, and nothing begins on the drift of the belief alone.
             events[:0] = self.policy.close(t, OffsetReason.FACE_LOST)
-        else:
+        elif evidence is not Evidence.NONE or t - self._evidence_t >= self.settings.hold_s:
             events += self.policy.step(estimate)
         return estimate, events
 

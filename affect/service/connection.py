@@ -161,6 +161,8 @@ class Connection:
                 ),
                 heartbeat_s=settings.service.heartbeat_s,
                 consent=session.consent,
+                context=settings.service.context,
+                jurisdiction=settings.service.jurisdiction,
                 resumed=resumed,
             )
         )

@@ -33,7 +33,7 @@ class CloseCode(IntEnum):
     BAD_HELLO = 4400
     UNAUTHORIZED = 4401
     FORBIDDEN = 4403
-    NO_SESSION = 4404
+    NO_SESSION = 4404  # a tutor asked to resume a session that does not exist
     HELLO_TIMEOUT = 4408
     REPLACED = 4409
     VERSION = 4426
@@ -44,7 +44,7 @@ class CloseCode(IntEnum):
 class Message(BaseModel):
     """Base of all messages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # To the service
@@ -153,11 +153,23 @@ class Welcome(Message):
     limits: Limits
     heartbeat_s: float
     consent: bool = Field(description="Whether this session has a grant.")
-    resumed: bool = Field(description="Whether the session existed and missed events follow.")
+    context: Context = Field(description="What holds when `consent` names no context.")
+    jurisdiction: str = Field(description="What holds when `consent` names none; may be empty.")
+    resumed: bool = Field(
+        description="Whether `resume` was asked for and the session existed: events after `resume.after` follow, "
+        "as far as they are kept. False with `resume`: the session is new, its events count from 1."
+    )
+
+
+class OpenState(Message):
+    """A state that has begun and not ended."""
+
+    state: str
+    t_start: float
 
 
 class Snapshot(Message):
-    """Where the session stands; sent after `welcome`."""
+    """Where the session stands; sent after `welcome`, and when consent changed."""
 
     type: Literal["snapshot"] = "snapshot"
     session: str
@@ -167,7 +179,8 @@ class Snapshot(Message):
     valence: float | None
     arousal: float | None
     presence: str
-    open: list[str] = Field(description="States that have begun and not ended.")
+    evidence: str = Field(description="What the last estimate rests on: face | host | none.")
+    open: list[OpenState]
     consent: bool
 
 
@@ -192,7 +205,7 @@ class FaceMessage(Message):
 
     track_id: int
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels of the frame as sent.")
-    landmarks: list[tuple[float, float]] | None = Field(description="Eyes, nose, mouth corners; left first.")
+    landmarks: list[tuple[float, float]] | None = Field(description="Eyes, nose, mouth corners; the left of the picture first.")
     score: float
     pose: Pose | None
     quality: float

@@ -14,6 +14,7 @@ import numpy as np
 
 from affect.cloudevents import CloudEvent
 from affect.errors import AffectError, ErrorCode, FrameError, PolicyError
+from affect.labels import Evidence as EvidenceLabel
 from affect.labels import LearnerState, OffsetReason, Presence
 from affect.pipeline import FrameEngine, FrameJob
 from affect.service.messages import observation_message
@@ -24,6 +25,7 @@ from affect.service.protocol import (
     Flow,
     FrameHeader,
     Latency,
+    OpenState,
     ServerMessage,
     Snapshot,
     Status,
@@ -83,6 +85,8 @@ class ServiceSession:
         self._offset: float | None = None
         self._last_seq = -1
         self._last_t: float | None = None
+        # A learner who comes back may count anew; `_shift` keeps the session's own clock running on.
+        self._new_source, self._shift = False, 0.0
         self._credit, self._credit_at = settings.max_fps, time.monotonic()
         self._last_frame_at = time.monotonic()
         self.received = self.dropped = self.failed = self.observed = 0
@@ -99,6 +103,7 @@ class ServiceSession:
             if self.learner_socket is not None:
                 self.learner_socket.finish(CloseCode.REPLACED, "this learner connected with another socket")
             self.learner_socket = socket
+            self._new_source = True
         self.listeners[socket] = observations
         self.idle_since = None
 
@@ -121,7 +126,11 @@ class ServiceSession:
             valence=estimate.valence if estimate else None,
             arousal=estimate.arousal if estimate else None,
             presence=(estimate.presence if estimate else Presence.UNKNOWN).value,
-            open=[state.value for state in self.learner.model.policy.open_states],
+            evidence=(estimate.evidence if estimate else EvidenceLabel.NONE).value,
+            open=[
+                OpenState(state=state.value, t_start=t_start)
+                for state, t_start in self.learner.model.policy.open_states.items()
+            ],
             consent=self.consent,
         )
 
@@ -153,6 +162,7 @@ class ServiceSession:
             raise PolicyError("no frame is accepted before `consent` is granted for this session")
         now = time.monotonic()
         self._check_rate(now)
+        header = self._on_session_clock(header)
         self._check_order(header, now)
         self._last_seq, self._last_t, self._last_frame_at = header.seq, header.t, now
         self.received += 1
@@ -210,6 +220,15 @@ class ServiceSession:
         if self._credit < 1:
             raise FrameError(f"more than {most:g} frames a second", code=ErrorCode.RATE_LIMITED)
         self._credit -= 1
+
+    def _on_session_clock(self, header: FrameHeader) -> FrameHeader:
+        """Translate a frame's time; the first frame of a new learner socket may start a new count and clock."""
+        if self._new_source:
+            self._new_source = False
+            if self._last_t is not None and header.t + self._shift <= self._last_t:
+                self._shift = self._now() - header.t
+            self._last_seq = -1
+        return header.model_copy(update={"t": header.t + self._shift}) if self._shift else header
 
     def _check_order(self, header: FrameHeader, now: float) -> None:
         if header.seq <= self._last_seq or (self._last_t is not None and header.t <= self._last_t):

@@ -55,16 +55,29 @@ class HmmSettings(BaseModel):
         "P(emotion | state), emotions angry disgust fear happy sad surprise neutral.",
         "[D], after Craig et al. 2008, Hoque 2012 (smiles in frustration), McDaniel 2007 (boredom looks neutral)",
     )
+    class_shares: dict[Emotion, float] = _sourced(
+        {
+            Emotion.ANGRY: 0.139, Emotion.DISGUST: 0.015, Emotion.FEAR: 0.143, Emotion.HAPPY: 0.251,
+            Emotion.SAD: 0.168, Emotion.SURPRISE: 0.110, Emotion.NEUTRAL: 0.173,
+        },
+        "Class shares the backend was calibrated on; divided out, so that its prior is not taken for evidence.",
+        "FER2013 Training split",
+    )  # fmt: skip
+    min_share: float = _sourced(
+        0.03, "Shares are not taken smaller than this: a rare class's ratio would be all noise.", "[D]"
+    )
     tau_c_s: float = _sourced(
-        4.0,
+        2.0,
         "Frames closer than this are one observation: the likelihood is raised to min(1, dt / tau), seconds.",
-        "[D] 3-5 s; untempered the simulated filter is overconfident (`affect bench learner`)",
+        "chosen by simulation, seeds 1-3 (docs/learner-model.md); the design proposed 3-5",
     )
     baseline_s: float = _sourced(
         60.0, "Seconds with a face, from the session's start, that set the person's neutral.", "[D]"
     )
     baseline_weight: float = _sourced(
-        0.5, "How far the person's baseline replaces the population's, 0-1, once it is complete.", "[D]"
+        0.25,
+        "How far the person's baseline replaces the population's, 0-1, once it is complete.",
+        "chosen by simulation: 0.5 takes a state of the first minute for the person's rest",
     )
     baseline_prior_s: float = _sourced(
         20.0, "Seconds of face at which the baseline counts half; shrinks short sessions to none.", "[D]"
@@ -153,18 +166,28 @@ class EventSettings(BaseModel):
 
     model_config = _FROZEN
 
-    enter: float = _sourced(0.55, "Probability at which a state may begin.", "[D]")
-    margin: float = _sourced(0.15, "Lead over the next state that an onset needs.", "[D]")
-    leave: float = _sourced(0.40, "Probability below which a state ends.", "[D]")
-    leave_s: float = _sourced(2.0, "How long it must stay below, seconds.", "[D]")
+    enter: float = _sourced(
+        0.3,
+        "Probability at which the most probable state may begin.",
+        "chosen by simulation, seeds 1-3 (docs/learner-model.md); the design proposed .55",
+    )
+    margin: float = _sourced(
+        0.0, "Lead over the next state that an onset needs.", "chosen by simulation; the design proposed .15"
+    )
+    leave: float = _sourced(
+        0.15, "Probability below which a state ends.", "chosen by simulation; the design proposed .40"
+    )
+    leave_s: float = _sourced(
+        3.0, "How long it must stay below, seconds.", "chosen by simulation; the design proposed 2"
+    )
     timing: dict[LearnerState, Timing] = _sourced(
         {
             S: Timing(dwell_s=0.8, cooldown_s=10), D: Timing(dwell_s=1.5, cooldown_s=10),
-            C: Timing(dwell_s=4, cooldown_s=20), F: Timing(dwell_s=5, cooldown_s=30),
-            B: Timing(dwell_s=15, cooldown_s=60), E: Timing(dwell_s=15, cooldown_s=60),
+            C: Timing(dwell_s=2, cooldown_s=20), F: Timing(dwell_s=2, cooldown_s=20),
+            B: Timing(dwell_s=2, cooldown_s=20), E: Timing(dwell_s=2, cooldown_s=20),
         },
         "Dwell and cool-down of each state that makes events; neutral makes none.",
-        "[D]",
+        "surprise and delight [D]; the others by simulation, the design proposed 4-15 s dwell, 20-60 s cool-down",
     )  # fmt: skip
     update_s: float = _sourced(5.0, "An open state is updated at most this often, seconds.", "[D]")
     update_change: float = _sourced(0.1, "…or when its probability moved this far (then at most once a second).", "[D]")
@@ -175,8 +198,11 @@ class EventSettings(BaseModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> "EventSettings":
-        if not 0 < self.leave <= self.enter < 1:
-            raise ValueError(f"expected 0 < leave <= enter < 1, got leave {self.leave}, enter {self.enter}")
+        if not 0 < self.leave <= self.enter < 1 or not 0 <= self.margin < 1:
+            raise ValueError(
+                f"expected 0 < leave <= enter < 1 and 0 <= margin < 1, got leave {self.leave}, "
+                f"enter {self.enter}, margin {self.margin}"
+            )
         return self
 
 
@@ -189,5 +215,8 @@ class LearnerSettings(BaseModel):
     max_yaw: float = _sourced(30.0, "Faces turned further give no evidence, degrees.", "[D]")
     min_quality: float = _sourced(0.3, "Faces of lower quality give no evidence, 0-1.", "[D]")
     absent_s: float = _sourced(5.0, "No face for this long means absent, seconds.", "[D]")
+    hold_s: float = _sourced(
+        3.0, "Without evidence nothing begins or ends for this long: a hand before the face is no event.", "[D]"
+    )
     circumplex: CircumplexSettings = Field(default_factory=CircumplexSettings)
     events: EventSettings = Field(default_factory=EventSettings)

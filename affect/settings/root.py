@@ -20,7 +20,7 @@ class InferenceSettings(BaseModel):
         default="auto", description="auto takes bfloat16 where the hardware is fast at it."
     )
     max_batch: int = Field(default=64, ge=1, description="Frames in one batch at most.")
-    decode_threads: int = Field(default=2, ge=1)
+    decode_threads: int = Field(default=0, ge=0, description="0 takes half the cores, at most 8.")
     torch_threads: int = Field(default=0, ge=0, description="Threads of one torch operation; 0 leaves torch's choice.")
 
 

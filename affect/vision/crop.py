@@ -1,13 +1,14 @@
 """Face crops: every face of a batch is cut, turned and scaled in one grid sample on the device.
 
 An affine here is [2, 3] and maps the unit square of the crop (x right, y down) to pixels of the picture. On the
-host only the few pixels a face needs are gathered, brought to at most two source pixels an output pixel by area
-averaging; on the device one bilinear grid sample makes the crop. Each output pixel is the mean of four taps, spread
+host only the few pixels a face needs are gathered, and large ones averaged down by a whole factor to at most two
+source pixels an output pixel; on the device one bilinear grid sample makes the crop. Each output pixel is the mean of four taps, spread
 by half of what a source pixel is smaller than an output pixel: a picture at the crop's own scale passes unchanged
 (FER2013's images must, to the last grey level), and a larger face is not aliased.
 """
 
 from collections.abc import Sequence
+from math import ceil, floor, hypot
 
 import cv2
 import numpy as np
@@ -17,7 +18,6 @@ from torch.nn import functional
 
 from affect.types import ByteArray, CropGeometry, FloatArray
 
-MAX_STEP = 2.0  # source pixels an output pixel that four taps can average
 
 
 def align(landmarks: FloatArray, geometry: CropGeometry) -> FloatArray:
@@ -55,6 +55,7 @@ def crop_faces(
     size: int,
     channels: int,
     device: torch.device,
+    taps: int = 2,
 ) -> torch.Tensor:
     """Cut one crop a pair of image and affine.
 
@@ -64,6 +65,7 @@ def crop_faces(
         size: Side of the crop.
         channels: 1 (grey, Rec. 601 luma as OpenCV) or 3 (RGB).
         device: Where the crops are made and stay.
+        taps: Samples an output pixel and axis: 2 for classifiers; 1 is a little softer and four times cheaper.
 
     Returns:
         float32 [N, channels, size, size], 0-1. Beyond the picture's edge its border pixels repeat.
@@ -71,7 +73,7 @@ def crop_faces(
     patches: list[NDArray[np.uint8]] = []
     grids = np.empty((len(images), 2, 3), np.float32)
     for k, (image, affine) in enumerate(zip(images, affines, strict=True)):
-        patch, local = _gather(image, affine, size)
+        patch, local = _gather(image, affine, size, taps)
         if channels == 1:
             patch = np.asarray(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
         patches.append(patch)
@@ -82,30 +84,33 @@ def crop_faces(
     for k, patch in enumerate(patches):
         canvas[k, : patch.shape[0], : patch.shape[1]] = patch
         limits[k] = patch.shape[1] - 1, patch.shape[0] - 1
-    return _sample(canvas, grids, limits, size, device)
+    return _sample(canvas, grids, limits, size, device, taps)
 
 
-def _gather(image: ByteArray, affine: FloatArray, size: int) -> tuple[ByteArray, FloatArray]:
-    """Return the pixels a crop needs (scaled down when there are too many) and the affine within them."""
-    corners = affine @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], np.float32)
+def _gather(
+    image: ByteArray, affine: FloatArray, size: int, taps: int
+) -> tuple[ByteArray, list[tuple[float, float, float]]]:
+    """Return the pixels a crop needs (scaled down when there are too many) and the affine within them.
+
+    Plain floats: this runs once a candidate, and numpy's calls on six numbers would cost more than the crop.
+    """
+    (a, b, c), (d, e, f) = affine.tolist()
     height, width = image.shape[:2]
-    x0, x1 = int(np.floor(corners[0].min())) - 1, int(np.ceil(corners[0].max())) + 2
-    y0, y1 = int(np.floor(corners[1].min())) - 1, int(np.ceil(corners[1].max())) + 2
-    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
-    x1, y1 = max(min(x1, width), x0 + 1), max(min(y1, height), y0 + 1)
+    x0 = min(max(floor(c + min(a, 0) + min(b, 0)) - 1, 0), width - 1)
+    y0 = min(max(floor(f + min(d, 0) + min(e, 0)) - 1, 0), height - 1)
+    x1 = max(min(ceil(c + max(a, 0) + max(b, 0)) + 2, width), x0 + 1)
+    y1 = max(min(ceil(f + max(d, 0) + max(e, 0)) + 2, height), y0 + 1)
     patch = image[y0:y1, x0:x1]
-    local = affine.copy()
-    local[:, 2] -= (x0, y0)
-    step = float(np.hypot(affine[0, 0], affine[1, 0])) / size  # source pixels an output pixel
-    if step > MAX_STEP:
-        new = (
-            max(1, round(patch.shape[1] * MAX_STEP / step)),
-            max(1, round(patch.shape[0] * MAX_STEP / step)),
-        )
-        local[0] *= new[0] / patch.shape[1]
-        local[1] *= new[1] / patch.shape[0]
-        patch = np.asarray(cv2.resize(patch, new, interpolation=cv2.INTER_AREA), np.uint8)
-    return patch, local
+    c, f = c - x0, f - y0
+    step = hypot(a, d) / size  # source pixels an output pixel
+    # Whole factors only, which OpenCV averages ten times faster; what is left is at most two pixels a tap.
+    factor = ceil(step / 2) if taps == 2 else floor(step)
+    wide, high = (x1 - x0) // max(factor, 1), (y1 - y0) // max(factor, 1)
+    if factor > 1 and wide and high:
+        whole = patch[: high * factor, : wide * factor]
+        patch = np.asarray(cv2.resize(whole, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
+        a, b, c, d, e, f = (value / factor for value in (a, b, c, d, e, f))
+    return patch, [(a, b, c), (d, e, f)]
 
 
 def _sample(
@@ -114,6 +119,7 @@ def _sample(
     limits: NDArray[np.float32],
     size: int,
     device: torch.device,
+    taps: int,
 ) -> torch.Tensor:
     height, width = canvas.shape[1:3]
     pixels = torch.from_numpy(canvas)
@@ -121,17 +127,19 @@ def _sample(
     if device.type == "cuda":
         pixels, matrices, last = (x.pin_memory().to(device, non_blocking=True) for x in (pixels, matrices, last))
     source = pixels.permute(0, 3, 1, 2).float() / 255
-    # Along each axis two taps an output pixel, at its centre -/+ `spread` (in output pixels).
-    step = matrices[:, :, 0].norm(dim=1) / size
-    spread = (0.5 * (1 - 1 / step)).clamp(min=0)
-    index = torch.arange(2 * size, device=device)
-    centre, sign = (index // 2 + 0.5).float(), (index % 2 * 2 - 1).float()
-    taps = (centre + spread[:, None] * sign) / size  # [N, 2 size], units of the crop
+    # Along each axis one tap at the output pixel's centre, or two at the centre -/+ `spread` (in output pixels).
+    index = torch.arange(taps * size, device=device)
+    at = (index // taps + 0.5).float()[None]
+    if taps == 2:
+        step = matrices[:, :, 0].norm(dim=1) / size
+        spread = (0.5 * (1 - 1 / step)).clamp(min=0)
+        at = at + spread[:, None] * (index % 2 * 2 - 1)
+    at = at / size  # [N, taps * size], units of the crop
     across, down, origin = (matrices[:, None, None, :, k] for k in range(3))
     # Pixel edges run 0..W, pixel centres lie at +.5; clamping to the patch repeats its border.
-    points = taps[:, None, :, None] * across + taps[:, :, None, None] * down + origin - 0.5
+    points = at[:, None, :, None] * across + at[:, :, None, None] * down + origin - 0.5
     points = torch.minimum(points.clamp_(min=0), last)
     extent = torch.tensor([max(width - 1, 1), max(height - 1, 1)], device=device, dtype=torch.float32)
     grid = points / extent * 2 - 1
     sampled = functional.grid_sample(source, grid, mode="bilinear", align_corners=True)
-    return functional.avg_pool2d(sampled, 2)
+    return functional.avg_pool2d(sampled, taps) if taps > 1 else sampled

@@ -1,6 +1,7 @@
 """What a face detector is, and the help those need that know no cheap refinement."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -8,11 +9,31 @@ import numpy as np
 from affect.types import ByteArray, Detection, FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What is known of a picture before detection, to save work; a detector may ignore it.
+
+    Attributes:
+        smallest: Side in pixels below which faces do not matter; 0 leaves it to the detector.
+        known: Boxes xyxy of faces that need not be found again.
+    """
+
+    smallest: float = 0.0
+    known: tuple[FloatArray, ...] = ()
+
+
 class Detector(Protocol):
     """Finds faces. Stateless: tracking keeps the state of a session."""
 
-    def detect(self, images: Sequence[ByteArray]) -> list[list[Detection]]:
-        """Find all faces of each uint8 RGB image [H, W, 3], best first."""
+    def detect(
+        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
+    ) -> list[list[Detection]]:
+        """Find all faces of each uint8 RGB image [H, W, 3], best first.
+
+        Args:
+            images: The pictures.
+            hints: One a picture.
+        """
         ...
 
     def refine(self, images: Sequence[ByteArray], boxes: Sequence[FloatArray]) -> list[Detection | None]:

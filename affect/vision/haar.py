@@ -13,7 +13,7 @@ import numpy as np
 from affect.errors import BackendError, ErrorCode
 from affect.settings.vision import HaarSettings
 from affect.types import ByteArray, Detection, FloatArray
-from affect.vision.detector import refine_by_search
+from affect.vision.detector import Hint, refine_by_search
 
 
 class Haar:
@@ -26,11 +26,16 @@ class Haar:
         if self._cascade.empty():
             raise BackendError(f"{path}: OpenCV has no such cascade", code=ErrorCode.BACKEND_UNAVAILABLE)
 
-    def detect(self, images: Sequence[ByteArray]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
+    ) -> list[list[Detection]]:
         """Find all faces of each image, best first."""
-        return [
-            self._detect(image, max(20, int(self.settings.min_face * min(image.shape[:2])))) for image in images
+        hints = hints or [Hint()] * len(images)
+        sides = [
+            max(20.0, hint.smallest, self.settings.min_face * min(image.shape[:2]))
+            for hint, image in zip(hints, images, strict=True)
         ]
+        return [self._detect(image, int(side)) for image, side in zip(images, sides, strict=True)]
 
     def refine(self, images: Sequence[ByteArray], boxes: Sequence[FloatArray]) -> list[Detection | None]:
         """Look again in the surroundings of each box, for faces of about its size."""

@@ -6,17 +6,22 @@ x0 <= x < x1 in pixels.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 from torchvision.ops import batched_nms
 
 from affect.settings.vision import MtcnnSettings
 from affect.types import ByteArray, Detection, FloatArray
 from affect.vision.crop import crop_faces, from_box
-from affect.vision.mtcnn_nets import load_nets
+from affect.vision.detector import Hint
+from affect.vision.mtcnn_nets import Autocast, load_nets
+
+Ints = NDArray[np.int64]
 
 PYRAMID_FACTOR = 0.709  # sqrt(1/2): each step halves the pixels (the paper's value)
 P_NET_CELL, P_NET_STRIDE = 12, 2
@@ -28,22 +33,31 @@ class Mtcnn:
     Args:
         settings: Thresholds and sizes.
         device: Where the nets run.
+        autocast: Makes the context in which the larger nets' convolutions run (reduced precision).
     """
 
-    def __init__(self, settings: MtcnnSettings, device: torch.device) -> None:
+    def __init__(
+        self, settings: MtcnnSettings, device: torch.device, autocast: Autocast = nullcontext
+    ) -> None:
         self.settings = settings
         self.device = device
-        self.pnet, self.rnet, self.onet = load_nets(device)
+        self.pnet, self.rnet, self.onet = load_nets(device, autocast)
 
-    def detect(self, images: Sequence[ByteArray]) -> list[list[Detection]]:
+    def detect(
+        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
+    ) -> list[list[Detection]]:
         """Find all faces of each image, best first; small ones are looked for where no larger one is."""
-        found = self._detect(images, [self._first_size(image) for image in images])
+        hints = hints or [Hint()] * len(images)
+        first = [max(hint.smallest, self._first_size(image)) for hint, image in zip(hints, images, strict=True)]
+        known = [hint.known for hint in hints]
+        found = self._detect(images, first, known)
         empty = [
-            k for k, image in enumerate(images)
-            if not found[k] and self._first_size(image) > self._smallest(image)
-        ]  # fmt: skip
+            k
+            for k, image in enumerate(images)
+            if not found[k] and not known[k] and first[k] > self._smallest(image)
+        ]
         if empty:
-            again = self._detect([images[k] for k in empty], [self._smallest(images[k]) for k in empty])
+            again = self._detect([images[k] for k in empty], [self._smallest(images[k]) for k in empty], known)
             for k, faces in zip(empty, again, strict=True):
                 found[k] = faces
         return found
@@ -70,8 +84,10 @@ class Mtcnn:
         return self.settings.min_face_px * shrink
 
     @torch.inference_mode()
-    def _detect(self, images: Sequence[ByteArray], min_faces: Sequence[float]) -> list[list[Detection]]:
-        which, boxes = self._propose(images, min_faces)
+    def _detect(
+        self, images: Sequence[ByteArray], min_faces: Sequence[float], known: Sequence[Sequence[FloatArray]]
+    ) -> list[list[Detection]]:
+        which, boxes = _without_known(*self._propose(images, min_faces), known)
         which, boxes = self._reject(images, which, boxes)
         if not len(which):
             return [[] for _ in images]
@@ -86,7 +102,7 @@ class Mtcnn:
 
     def _propose(
         self, images: Sequence[ByteArray], min_faces: Sequence[float]
-    ) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    ) -> tuple[Ints, FloatArray]:
         """Run P-Net over a pyramid; return frame index [M] and square boxes [M, 4] in pixels of the images."""
         # Every frame is shrunk so that its smallest wanted face is one P-Net cell: that is the pyramid's base.
         bases: list[ByteArray] = []
@@ -102,7 +118,7 @@ class Mtcnn:
         for k, b in enumerate(bases):
             canvas[k, : b.shape[0], : b.shape[1]] = b
         pixels = torch.from_numpy(canvas).to(self.device).permute(0, 3, 1, 2).float()
-        base = (pixels - 127.5) * 0.0078125
+        base = ((pixels - 127.5) * 0.0078125).contiguous(memory_format=torch.channels_last)
         all_boxes, all_scores, all_frames, all_offsets = [], [], [], []
         h, w = height, width
         level = base
@@ -135,13 +151,15 @@ class Mtcnn:
         )
         which = frames[order].cpu().numpy()
         found = boxes[order].cpu().numpy()
-        ratio_xy = np.array([[i.shape[1] / b.shape[1], i.shape[0] / b.shape[0]] for i, b in zip(images, bases)])  # noqa: B905
+        ratio_xy = np.array(
+            [[i.shape[1] / b.shape[1], i.shape[0] / b.shape[0]] for i, b in zip(images, bases, strict=True)]
+        )
         found = found * np.tile(ratio_xy[which], 2)
         return which, _squares(found.astype(np.float32))
 
     def _reject(
         self, images: Sequence[ByteArray], which: np.ndarray, boxes: np.ndarray  # type: ignore[type-arg]
-    ) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    ) -> tuple[Ints, FloatArray]:
         """Run R-Net over all candidates; return those it keeps, refined and square."""
         if not len(which):
             return which, boxes
@@ -155,7 +173,7 @@ class Mtcnn:
         return frames[keep].cpu().numpy(), _squares(refined.cpu().numpy())
 
     def _o_net(
-        self, images: Sequence[ByteArray], squares: np.ndarray  # type: ignore[type-arg]
+        self, images: Sequence[ByteArray], squares: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Run O-Net; return probability [N], refined boxes [N, 4] and landmarks [N, 5, 2] in pixels."""
         probability, offsets, points = self.onet(self._crops(images, squares, 48))
@@ -165,10 +183,23 @@ class Mtcnn:
         refined = _shift(boxes, offsets)
         return probability.cpu().numpy(), refined.cpu().numpy(), landmarks.cpu().numpy()
 
-    def _crops(self, images: Sequence[ByteArray], squares: np.ndarray, size: int) -> torch.Tensor:  # type: ignore[type-arg]
+    def _crops(self, images: Sequence[ByteArray], squares: FloatArray, size: int) -> torch.Tensor:
         affines = [from_box(square) for square in squares]
-        crops = crop_faces(images, affines, size=size, channels=3, device=self.device)
-        return (crops * 255 - 127.5) * 0.0078125
+        crops = crop_faces(images, affines, size=size, channels=3, device=self.device, taps=1)
+        return ((crops * 255 - 127.5) * 0.0078125).contiguous(memory_format=torch.channels_last)
+
+
+def _without_known(
+    which: Ints, boxes: FloatArray, known: Sequence[Sequence[FloatArray]]
+) -> tuple[Ints, FloatArray]:
+    """Drop candidates whose centre lies in a face that is known already: most lie there, and each costs a crop."""
+    keep = np.ones(len(which), bool)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    for k in np.unique(which):
+        for box in known[k]:
+            inside = ((centres >= box[:2]) & (centres <= box[2:])).all(axis=1)
+            keep &= ~(inside & (which == k))
+    return which[keep], boxes[keep]
 
 
 def _shift(boxes: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:

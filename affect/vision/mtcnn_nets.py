@@ -6,6 +6,8 @@ theirs, and only after their sha256 is that of the published wheel.
 """
 
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import torch
 from torch import nn
 
 from affect.errors import BackendError, ErrorCode
+
+Autocast = Callable[[], AbstractContextManager[object]]
 
 SHA256: dict[str, str] = {
     "pnet": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
@@ -40,10 +44,15 @@ class PNet(nn.Module):
 
 
 class RNet(nn.Module):
-    """Refinement net: [N, 3, 24, 24] -> face probability [N], box offsets [N, 4]."""
+    """Refinement net: [N, 3, 24, 24] -> face probability [N], box offsets [N, 4].
 
-    def __init__(self) -> None:
+    Args:
+        autocast: Makes the context the convolutions run in; the dense layers, which place the box, stay in float32.
+    """
+
+    def __init__(self, autocast: Autocast = nullcontext) -> None:
         super().__init__()
+        self.autocast = autocast
         self.conv1, self.prelu1 = nn.Conv2d(3, 28, 3), nn.PReLU(28)
         self.pool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
         self.conv2, self.prelu2 = nn.Conv2d(28, 48, 3), nn.PReLU(48)
@@ -54,18 +63,24 @@ class RNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return probabilities and offsets."""
-        x = self.pool1(self.prelu1(self.conv1(x)))
-        x = self.pool2(self.prelu2(self.conv2(x)))
-        x = self.prelu3(self.conv3(x)).permute(0, 3, 2, 1).flatten(1)
-        x = self.prelu4(self.dense4(x))
+        with self.autocast():
+            x = self.pool1(self.prelu1(self.conv1(x)))
+            x = self.pool2(self.prelu2(self.conv2(x)))
+            x = self.prelu3(self.conv3(x)).permute(0, 3, 2, 1).flatten(1)
+        x = self.prelu4(self.dense4(x.float()))
         return self.dense5_1(x).softmax(1)[:, 1], self.dense5_2(x)
 
 
 class ONet(nn.Module):
-    """Output net: [N, 3, 48, 48] -> face probability [N], box offsets [N, 4], landmarks [N, 10]."""
+    """Output net: [N, 3, 48, 48] -> face probability [N], box offsets [N, 4], landmarks [N, 10].
 
-    def __init__(self) -> None:
+    Args:
+        autocast: As for `RNet`.
+    """
+
+    def __init__(self, autocast: Autocast = nullcontext) -> None:
         super().__init__()
+        self.autocast = autocast
         self.conv1, self.prelu1 = nn.Conv2d(3, 32, 3), nn.PReLU(32)
         self.pool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
         self.conv2, self.prelu2 = nn.Conv2d(32, 64, 3), nn.PReLU(64)
@@ -79,11 +94,12 @@ class ONet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return probabilities, offsets and landmarks (five x, then five y, in units of the box)."""
-        x = self.pool1(self.prelu1(self.conv1(x)))
-        x = self.pool2(self.prelu2(self.conv2(x)))
-        x = self.pool3(self.prelu3(self.conv3(x)))
-        x = self.prelu4(self.conv4(x)).permute(0, 3, 2, 1).flatten(1)
-        x = self.prelu5(self.dense5(x))
+        with self.autocast():
+            x = self.pool1(self.prelu1(self.conv1(x)))
+            x = self.pool2(self.prelu2(self.conv2(x)))
+            x = self.pool3(self.prelu3(self.conv3(x)))
+            x = self.prelu4(self.conv4(x)).permute(0, 3, 2, 1).flatten(1)
+        x = self.prelu5(self.dense5(x.float()))
         return self.dense6_1(x).softmax(1)[:, 1], self.dense6_2(x), self.dense6_3(x)
 
 
@@ -103,14 +119,21 @@ def weights_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def load_nets(device: torch.device) -> tuple[PNet, RNet, ONet]:
-    """Build the three nets with their published weights.
+def load_nets(device: torch.device, autocast: Autocast = nullcontext) -> tuple[PNet, RNet, ONet]:
+    """Build the three nets with their published weights, in channels-last memory.
+
+    Measured on 2 AVX512-BF16 cores, O-Net, ms a face at batch 64: 1.06, channels-last .43, with bfloat16 .16.
+    P-Net has too few channels to gain from bfloat16 (.59 against .85 ms a frame) and always runs in float32.
+
+    Args:
+        device: Where they run.
+        autocast: Makes the context in which R-Net's and O-Net's convolutions run.
 
     Raises:
         BackendError: A file is missing or is not the published one.
     """
     folder = weights_folder()
-    nets = PNet(), RNet(), ONet()
+    nets = PNet(), RNet(autocast), ONet(autocast)
     for net, (name, expected) in zip(nets, SHA256.items(), strict=True):
         path = folder / f"{name}.pt"
         try:
@@ -120,5 +143,5 @@ def load_nets(device: torch.device) -> tuple[PNet, RNet, ONet]:
         if found != expected:
             raise BackendError(f"{path}: sha256 is {found}, expected {expected}", code=ErrorCode.BAD_CHECKPOINT)
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        net.to(device).eval().requires_grad_(requires_grad=False)
+        net.to(device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)
     return nets

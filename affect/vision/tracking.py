@@ -12,7 +12,7 @@ import numpy as np
 
 from affect.settings.vision import VisionSettings
 from affect.types import Detection
-from affect.vision.detector import area, overlap
+from affect.vision.detector import Hint, area, overlap
 
 MATCH_OVERLAP = 0.25  # a face moved by less than about 40 % of its side is still the same one
 DUPLICATE_OVERLAP = 0.6  # two tracks this close are one face
@@ -45,7 +45,7 @@ class Tracker:
         self._first_detection = True
         self._detected: float | None = None
         self._followed_seen = 0.0
-        self._empty_since: float | None = None
+        self._missing_since: float | None = None
         self._size: tuple[int, int] | None = None
 
     def frame_size(self, width: int, height: int) -> None:
@@ -54,23 +54,36 @@ class Tracker:
             self.visible, self._lost, self._detected = (), (), None
         self._size = width, height
 
+    @property
+    def hint(self) -> Hint:
+        """What a detection of this session's next frame may take as known.
+
+        While the learner is tracked, a look is for newcomers of some size only: those at hand are verified by
+        refinement in every frame, and the search for small faces is what makes a detection dear.
+        """
+        known = tuple(track.face.box for track in self.visible)
+        for track in self.visible:
+            if track.id == self.followed:
+                return Hint(0.5 * float(np.sqrt(area(track.face.box))), known)
+        return Hint(0.0, known)
+
     def due(self, t: float) -> bool:
-        """Whether frame `t` needs a full detection whatever the tracks do."""
-        if self._detected is None:
+        """Whether frame `t` needs a detection even if no track is lost."""
+        if self._detected is None or t < self._detected:
             return True
         since = t - self._detected
-        if self.visible:
+        if self._missing_since is None:
             return since >= self.settings.redetect_s
-        # Just lost: look at every frame; longer gone: now and then.
-        just = self._empty_since is None or t - self._empty_since <= self.settings.lost_s
-        return just or since >= self.settings.search_s
+        # The learner is just lost: look at every frame; longer gone: now and then.
+        return t - self._missing_since <= self.settings.lost_s or since >= self.settings.search_s
 
     def refined(self, t: float, found: Sequence[Detection | None]) -> bool:
         """Take what refinement saw for each visible track, in their order.
 
         Returns:
-            True when the learner's face was lost, so that this frame needs a full detection.
+            True when the learner's face was lost in this very frame, which therefore needs a detection.
         """
+        was_missing = self._missing_since is not None
         kept = []
         for track, face in zip(self.visible, found, strict=True):
             if face is None:
@@ -78,7 +91,7 @@ class Tracker:
             else:
                 kept.append(replace(track, face=face, seen=t))
         self._show(t, kept)
-        return self.followed is None or all(track.id != self.followed for track in self.visible)
+        return self._missing_since is not None and not was_missing
 
     def detected(self, t: float, faces: Sequence[Detection]) -> None:
         """Take a full detection of frame `t`: match it with the tracks, start and end tracks."""
@@ -128,11 +141,11 @@ class Tracker:
                 unique.append(track)
         self.visible = tuple(unique)
         self._lost = tuple(track for track in self._lost if t - track.seen <= self.settings.lost_s)
-        if self.visible:
-            self._empty_since = None
-        elif self._empty_since is None:
-            self._empty_since = t
         self._follow(t)
+        if any(track.id == self.followed for track in self.visible):
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = t
 
     def _follow(self, t: float) -> None:
         """Follow the largest face at first, then the same one, until it is gone for `switch_s`."""

@@ -13,7 +13,7 @@ import numpy as np
 from affect.errors import BackendError, ErrorCode
 from affect.settings.vision import YunetSettings
 from affect.types import ByteArray, Detection, FloatArray
-from affect.vision.detector import refine_by_search
+from affect.vision.detector import Hint, refine_by_search
 
 
 class Yunet:
@@ -32,8 +32,11 @@ class Yunet:
         except cv2.error as exc:
             raise BackendError(f"{settings.model}: not a YuNet model ({exc})", code=ErrorCode.BAD_CHECKPOINT) from exc
 
-    def detect(self, images: Sequence[ByteArray]) -> list[list[Detection]]:
-        """Find all faces of each image, best first."""
+    def detect(
+        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
+    ) -> list[list[Detection]]:
+        """Find all faces of each image, best first; the whole scan is so fast that hints save nothing."""
+        del hints
         return [self._detect(image) for image in images]
 
     def refine(self, images: Sequence[ByteArray], boxes: Sequence[FloatArray]) -> list[Detection | None]:

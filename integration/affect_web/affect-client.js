@@ -80,7 +80,9 @@
  * @property {{max_message_bytes: number, max_pixels: number, min_side: number, max_fps: number}} limits
  * @property {number} heartbeat_s
  * @property {boolean} consent Whether this session has a grant.
- * @property {boolean} resumed Whether the session existed and missed events follow.
+ * @property {Context} context What holds when `consent` names no context.
+ * @property {string} jurisdiction What holds when `consent` names none.
+ * @property {boolean} resumed Whether `resume` was asked for and the session existed.
  */
 /**
  * @typedef {object} Snapshot Where the session stands; sent after `welcome`.
@@ -92,13 +94,14 @@
  * @property {number | null} valence
  * @property {number | null} arousal
  * @property {Presence} presence
- * @property {string[]} open States that have begun and not ended.
+ * @property {string} evidence What the last estimate rests on: face | host | none.
+ * @property {{state: string, t_start: number}[]} open States that have begun and not ended.
  * @property {boolean} consent
  */
 /**
  * @typedef {object} EventData What a learner event says.
- * @property {string} state A learner state, `presence`, or `correction`.
- * @property {string} phase onset | update | offset; for presence present | absent; for correction a state.
+ * @property {string} state A learner state, or `presence`.
+ * @property {string} phase onset | update | offset | corrected; for presence present | absent.
  * @property {number} confidence
  * @property {Record<string, number>} states
  * @property {number | null} valence

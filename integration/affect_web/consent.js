@@ -47,6 +47,7 @@ export function note(message, problem = false) {
 export class ConsentGate {
   #client;
   #capture;
+  #defaultsShown = false;
   #onChange;
 
   /**
@@ -176,6 +177,18 @@ export class ConsentGate {
     this.#fitStage();
     if (hadFocus) part("withdraw").focus();
     note(this.mirrored ? "The camera is on and its pictures are being sent." : "The file's pictures are being sent.");
+  }
+
+  /**
+   * Show what the service assumes about where it is used; what the person chose stays.
+   * @param {{context: Context, jurisdiction: string}} defaults
+   */
+  setDefaults({ context, jurisdiction }) {
+    if (this.#defaultsShown) return;
+    this.#defaultsShown = true;
+    byId("context", HTMLSelectElement).value = context;
+    const field = byId("jurisdiction", HTMLInputElement);
+    field.value ||= jurisdiction;
   }
 
   /** Give the stage the picture's shape, so that the overlay covers it exactly. */

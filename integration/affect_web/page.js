@@ -65,9 +65,11 @@ on("welcome", (welcome) => {
   showButtons(part("evidence"), welcome.evidence, tellEvidence);
   showButtons(part("correct"), welcome.states, tellState);
   gate.setRate();
+  gate.setDefaults(welcome);
 });
 
-on("snapshot", ({ states, valence, arousal, presence }) => {
+on("snapshot", ({ states, valence, arousal, presence, open }) => {
+  for (const { state, t_start } of open) chart.mark({ state, phase: "onset", t: t_start, t_start, t_end: null });
   if (states) showState(states);
   showMood(valence, arousal);
   part("presence").textContent = presenceWords(presence);

@@ -126,15 +126,15 @@ export class EventList {
     item.dataset.phase = phase;
     const time = document.createElement("time");
     time.dateTime = event.time;
-    time.textContent = new Date(event.time).toLocaleTimeString();
+    time.textContent = new Date(event.time).toLocaleTimeString([], { hourCycle: "h23" });
     item.append(
       time,
       element("strong", "event-state", words(state)),
       element("span", "event-phase", phaseWords(phase)),
-      element("span", "event-confidence", `${percent(confidence)} %`),
     );
     const remarks = [reason && reasonWords(reason), replayed && "from before"].filter(Boolean).join(", ");
     if (remarks) item.append(element("span", "event-reason", remarks));
+    item.append(element("span", "event-confidence", `${percent(confidence)} %`));
     return item;
   }
 }

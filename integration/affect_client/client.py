@@ -1,0 +1,238 @@
+"""An async client of the affect service: connects, consents, sends frames, yields typed messages, reconnects.
+
+    async with AffectClient("ws://127.0.0.1:8765/ws") as client:
+        await client.consent()
+        await client.send_frame(jpeg, t)
+        async for message in client:
+            ...
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
+
+from affect.errors import AffectError, ErrorCode, ProtocolError
+from affect.labels import LearnerState
+from affect.service.framing import pack_frame
+from affect.service.protocol import (
+    SERVER_ADAPTER,
+    SUBPROTOCOL,
+    Bye,
+    CloseCode,
+    Consent,
+    Correct,
+    Error,
+    Event,
+    Evidence,
+    FrameHeader,
+    Hello,
+    Media,
+    Message,
+    Resume,
+    Role,
+    ServerMessage,
+    Snapshot,
+    Welcome,
+)
+from affect.settings.service import Context
+from affect.version import __version__
+
+log = logging.getLogger(__name__)
+
+FINAL_CODES = frozenset(
+    {
+        CloseCode.NORMAL,
+        CloseCode.BAD_HELLO,
+        CloseCode.UNAUTHORIZED,
+        CloseCode.FORBIDDEN,
+        CloseCode.REPLACED,
+        CloseCode.VERSION,
+        CloseCode.POLICY,
+    }
+)
+"""Close codes after which trying again would end the same way."""
+
+
+class AffectClient:
+    """One socket, renewed when it breaks.
+
+    Args:
+        url: `ws://HOST:PORT/ws` or `wss://…`.
+        roles: `learner` to send frames, `tutor` to receive events.
+        session: Join this session; the service makes a new one when not given.
+        token: When the service wants one.
+        observations: Also receive an `observation` a frame.
+        reconnect: Whether to connect again, with resume, when the socket breaks.
+        connect_timeout_s: How long the first connection may take, retries included.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        roles: Sequence[Role] = ("learner", "tutor"),
+        session: str | None = None,
+        token: str | None = None,
+        observations: bool = False,
+        reconnect: bool = True,
+        # Timeouts
+        connect_timeout_s: float = 10.0,
+        backoff_s: tuple[float, float] = (0.2, 5.0),
+    ) -> None:
+        self.url, self.session = url, session
+        self._roles, self._token, self._observations = list(roles), token, observations
+        self._reconnect, self._connect_timeout_s, self._backoff_s = reconnect, connect_timeout_s, backoff_s
+        self._socket: ClientConnection | None = None
+        self._granted: Consent | None = None
+        self._seq = 0
+        self.last_event = 0
+        self.welcome: Welcome | None = None
+        self._pending: list[ServerMessage] = []
+
+    async def __aenter__(self) -> Self:
+        async with asyncio.timeout(self._connect_timeout_s):
+            await self._connect(first=True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._reconnect = False
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def consent(
+        self,
+        granted: bool = True,
+        *,
+        context: Context | None = None,
+        jurisdiction: str | None = None,
+        purpose: str | None = None,
+    ) -> None:
+        """Grant or revoke; a grant is repeated after a reconnect."""
+        message = Consent(granted=granted, context=context, jurisdiction=jurisdiction, purpose=purpose)
+        self._granted = message if granted else None
+        await self._send(message)
+
+    async def send_frame(self, image: bytes, t: float, media: Media = "image/jpeg") -> int:
+        """Send a picture; returns its `seq`. A frame that finds the socket broken is lost, as newer ones follow."""
+        self._seq += 1
+        header = FrameHeader(seq=self._seq, t=t, media=media)
+        with contextlib.suppress(ConnectionClosed):
+            await self._open_socket().send(pack_frame(header, image))
+        return self._seq
+
+    async def evidence(self, kind: str, t: float | None = None) -> None:
+        """Tell what the host saw the learner do."""
+        await self._send(Evidence(kind=kind, t=t))
+
+    async def correct(self, state: LearnerState, t: float | None = None) -> None:
+        """Tell which state is true."""
+        await self._send(Correct(state=state, t=t))
+
+    async def bye(self) -> None:
+        """End the session; what remains is still received."""
+        self._reconnect = False
+        await self._send(Bye())
+
+    async def __aiter__(self) -> AsyncIterator[ServerMessage]:
+        """Yield messages; reconnects and resumes in between. Ends when the service closed for good."""
+        while True:
+            while self._pending:
+                yield self._pending.pop(0)
+            try:
+                message = self._note(SERVER_ADAPTER.validate_json(await self._open_socket().recv()))
+            except ConnectionClosed as exc:
+                code = exc.rcvd.code if exc.rcvd else None
+                if not self._reconnect or code in FINAL_CODES:
+                    return
+                log.info("connection lost (%s), reconnecting", code)
+                await self._connect(first=False)
+                continue
+            yield message
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield only learner events."""
+        async for message in self:
+            if isinstance(message, Event):
+                yield message
+
+    # Inside
+
+    def _open_socket(self) -> ClientConnection:
+        if self._socket is None:
+            raise AffectError("use AffectClient in `async with`")
+        return self._socket
+
+    async def _send(self, message: Message) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            await self._open_socket().send(message.model_dump_json(exclude_none=True))
+
+    async def _connect(self, *, first: bool) -> None:
+        """Connect and shake hands, again and again with growing pauses.
+
+        Raises:
+            ProtocolError: The service refuses for good.
+        """
+        pause, longest = self._backoff_s
+        while True:
+            try:
+                self._socket = await connect(
+                    self.url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, max_size=None
+                )
+                await self._hello(resume=not first)
+                return
+            except (OSError, InvalidHandshake, ConnectionClosed) as exc:
+                if isinstance(exc, ConnectionClosed) and exc.rcvd and exc.rcvd.code in FINAL_CODES:
+                    raise ProtocolError(
+                        f"the service closed with {exc.rcvd.code}: {exc.rcvd.reason}", code=ErrorCode.NOT_ALLOWED
+                    ) from exc
+                await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311
+                pause = min(pause * 2, longest)
+
+    async def _hello(self, *, resume: bool) -> None:
+        hello = Hello(
+            protocol=SUBPROTOCOL,
+            client=f"affect-client/{__version__}",
+            roles=self._roles,
+            session=self.session,
+            token=self._token,
+            resume=Resume(after=self.last_event) if resume else None,
+            observations=self._observations,
+        )
+        await self._send(hello)
+        while True:
+            message = self._note(SERVER_ADAPTER.validate_json(await self._open_socket().recv()))
+            self._pending.append(message)
+            if isinstance(message, Error) and message.fatal:
+                await self._open_socket().recv()  # raises ConnectionClosed with the close code
+            if isinstance(message, Welcome):
+                break
+        if self._granted is not None and not self.welcome_or_raise().consent:
+            await self._send(self._granted)
+
+    def welcome_or_raise(self) -> Welcome:
+        """Return the service's welcome; raises before there is one."""
+        if self.welcome is None:
+            raise AffectError("not connected yet")
+        return self.welcome
+
+    def _note(self, message: Any) -> ServerMessage:
+        """Remember what a resume needs."""
+        if isinstance(message, Welcome):
+            self.welcome, self.session = message, message.session
+            if not message.resumed:
+                self.last_event = 0
+        elif isinstance(message, Snapshot) and self.welcome is not None and not self.welcome.resumed:
+            self.last_event = message.seq
+        elif isinstance(message, Event):
+            self.last_event = max(self.last_event, message.event.data.seq)
+        return message  # type: ignore[no-any-return]

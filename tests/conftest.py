@@ -1,0 +1,74 @@
+"""Fixtures that all tests share: the public-domain photograph, faces in frames, a fake pipeline."""
+
+from collections.abc import Iterator
+from importlib import resources
+
+import cv2
+import numpy as np
+import pytest
+
+from affect.inference.device import Device
+from affect.inference.engine import LocalEngine
+from affect.pipeline import FrameJob, Pipeline, PreparedFrame, build_engine
+from affect.plugins import PluginHost
+from affect.settings import Settings
+from affect.testing import FakeBackend, FakeDetector
+from affect.types import ByteArray, FrameFaces
+
+Engine = LocalEngine[FrameJob, PreparedFrame, FrameFaces]
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> ByteArray:
+    """The photograph that ships with the package, RGB [340, 340, 3]."""
+    data = resources.files("affect.assets").joinpath("astronaut.jpg").read_bytes()
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def jpeg_of(image: ByteArray, quality: int = 90) -> bytes:
+    """Encode RGB as JPEG."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def astronaut_jpeg(astronaut: ByteArray) -> bytes:
+    """The photograph as JPEG."""
+    return jpeg_of(astronaut)
+
+
+@pytest.fixture(scope="session")
+def grey_jpeg() -> bytes:
+    """A frame of 128x96, mean grey 200, in which the fake detector sees a face; with enough contrast to be read."""
+    image = np.full((96, 128, 3), 240, np.uint8)
+    image[:, ::8] = image[:, 1::8] = image[:, 2::8] = image[:, 3::8] = 160
+    return jpeg_of(image)
+
+
+@pytest.fixture(scope="session")
+def black_jpeg() -> bytes:
+    """A frame in which the fake detector sees nobody."""
+    return jpeg_of(np.zeros((48, 64, 3), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def plugin_host() -> PluginHost:
+    """The installed plugins."""
+    return PluginHost()
+
+
+@pytest.fixture
+def fake_backend() -> FakeBackend:
+    """A backend whose answer is the grey level."""
+    return FakeBackend()
+
+
+@pytest.fixture
+def fake_engine(fake_backend: FakeBackend) -> Iterator[Engine]:
+    """A real engine and pipeline around fakes."""
+    settings = Settings()
+    pipeline = Pipeline(FakeDetector(), fake_backend, Device("cpu", "float32"), settings.vision)
+    engine = build_engine(pipeline, settings)
+    yield engine
+    engine.close()

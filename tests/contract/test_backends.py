@@ -1,0 +1,85 @@
+"""Every registered backend, ours or a plugin's, passes the contract; broken ones are told why."""
+
+import pytest
+import torch
+
+from affect.errors import AffectError
+from affect.inference.checkpoint import InputSpec
+from affect.inference.device import Device
+from affect.plugins import PluginHost
+from affect.testing import ContractError, FakeBackend, check_backend, check_registered
+
+
+@pytest.mark.parametrize("name", PluginHost().backends.names())
+def test_registered_backend_passes_the_contract(name: str) -> None:
+    check_registered(name)
+
+
+def test_the_template_plugin_is_installed_and_registered(plugin_host: PluginHost) -> None:
+    provenance = plugin_host.backends.provenance("template-mirror")
+    assert provenance.distribution == "affect-template"
+
+
+def test_template_is_symmetric_under_mirroring(plugin_host: PluginHost) -> None:
+    backend = plugin_host.create_backend("template-mirror", Device("cpu", "float32"))
+    faces = torch.randn(4, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(backend.predict(faces), backend.predict(faces.flip(3)), atol=1e-4)
+
+
+def test_fake_backend_passes() -> None:
+    check_backend(FakeBackend())
+
+
+class _Broken(FakeBackend):
+    def __init__(self, clause: str) -> None:
+        super().__init__()
+        self.clause, self.calls = clause, 0
+
+    def predict(self, faces: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        logits = super().predict(faces)
+        if self.clause == "shape":
+            return logits[:, :6]
+        if self.clause == "finite":
+            return logits * float("inf")
+        if self.clause == "stateless":
+            return logits + torch.arange(7) * self.calls
+        if self.clause == "company":
+            return logits + torch.arange(7) * len(faces) / 4
+        if self.clause == "blind":
+            return torch.zeros_like(logits)
+        return logits.to(torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("clause", "says"),
+    [
+        ("shape", "logits must be"),
+        ("finite", "finite"),
+        ("stateless", "different answers|changes"),
+        ("company", "between batches"),
+        ("blind", "same answer"),
+        ("integer", "floating point"),
+    ],
+)
+def test_contract_refuses_a_broken_backend(clause: str, says: str) -> None:
+    with pytest.raises(ContractError, match=says):
+        check_backend(_Broken(clause))
+
+
+def test_contract_refuses_a_temperature_of_zero() -> None:
+    backend = FakeBackend()
+    backend.temperature = 0.0
+    with pytest.raises(ContractError, match="temperature"):
+        check_backend(backend)
+
+
+def test_input_spec_refuses_channels_that_do_not_fit() -> None:
+    crop = FakeBackend.input.crop
+    with pytest.raises(ValueError, match="need 3 numbers"):
+        InputSpec(size=48, channels=3, mean=(0.5,), std=(1.0,), crop=crop)
+
+
+def test_unknown_backend_is_an_error_of_ours() -> None:
+    with pytest.raises(AffectError, match="did you mean 'cnn'"):
+        check_registered("cnm")

@@ -1,0 +1,306 @@
+"""Handshake, consent, frames, events, resume, close codes: over a real socket, faces faked."""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+from support.wire import Serve, peer
+from websockets.exceptions import InvalidStatus
+
+from affect.labels import EMOTIONS, STATES
+from affect.service.protocol import SERVER_ADAPTER
+from affect.service.server import AffectService
+
+
+async def test_welcome_says_what_the_service_is(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        welcome = await p.hello()
+        assert welcome["labels"] == [e.value for e in EMOTIONS]
+        assert welcome["states"] == [s.value for s in STATES]
+        assert welcome["backend"] == "cnn"
+        assert welcome["resumed"] is False
+        assert "hint_request" in welcome["evidence"]
+        snapshot = await p.until("snapshot")
+        assert snapshot["presence"] == "unknown"
+        assert snapshot["consent"] is False
+
+
+async def test_every_message_is_in_the_schema(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"status_s": 0.1}}) as service, peer(service) as p:
+        await p.consented(observations=True)
+        await p.frame(grey_jpeg, 0.0)
+        await p.until("observation")
+        await p.send("ping", id=7)
+        await p.until("pong", lambda m: m["id"] == 7)
+        await p.send("nonsense")
+        await p.until("error")
+        await p.until("status")
+        for message in p.seen:
+            SERVER_ADAPTER.validate_json(json.dumps(message))
+        assert {m["type"] for m in p.seen} >= {"welcome", "snapshot", "observation", "event", "pong", "error", "status"}
+
+
+async def test_no_frame_before_consent_and_none_after_revoking(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello(observations=True)
+        seq = await p.frame(grey_jpeg, 0.0)
+        error = await p.until("error")
+        assert (error["code"], error["ref"], error["fatal"]) == ("consent_required", seq, False)
+        await p.send("consent", granted=True)
+        await p.frame(grey_jpeg, 0.1)
+        await p.until("observation")
+        await p.send("consent", granted=False)
+        await p.until("snapshot", lambda m: not m["consent"])
+        await p.frame(grey_jpeg, 0.2)
+        assert (await p.until("error"))["code"] == "consent_required"
+
+
+async def test_observation_has_face_emotions_and_states(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.consented(observations=True)
+        await p.frame(grey_jpeg, 1.5)
+        observation = await p.until("observation")
+        assert (observation["width"], observation["height"], observation["t"]) == (128, 96, 1.5)
+        (face,) = observation["faces"]
+        assert face["track_id"] == observation["followed"] == 1
+        assert face["box"] == [32, 24, 96, 72]
+        # The fake backend: grey level 200 / 255 of seven classes is class 5, surprise.
+        assert max(face["emotions"], key=face["emotions"].get) == "surprise"
+        assert sum(observation["states"].values()) == pytest.approx(1, abs=0.01)
+
+
+async def test_observations_are_opt_in(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"status_s": 0.3}}) as service, peer(service) as p:
+        await p.consented()
+        await p.frame(grey_jpeg, 0.0)
+        await p.until("event")
+        await p.until("status", lambda m: m["received"] == 1)
+        assert p.of("observation") == []
+
+
+async def surprise(p: Any, image: bytes, start: float = 0.0, seconds: float = 6.0) -> None:
+    """Send five frames a second on the frames' own clock, each after the answer to the last."""
+    for k in range(int(seconds * 5)):
+        seq = await p.frame(image, start + k / 5)
+        await p.until("observation", lambda m, seq=seq: m["seq"] == seq)
+
+
+async def test_a_held_expression_becomes_an_onset_and_bye_ends_it(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_skew_s": 100}}) as service, peer(service) as p:
+        welcome = await p.consented(observations=True)
+        await surprise(p, grey_jpeg)
+        events = [m["event"] for m in p.of("event")]
+        onset = next(e for e in events if e["data"]["state"] == "surprise")
+        assert onset["type"] == "org.tutor-affect.learner.surprise.onset.v1"
+        assert onset["subject"] == welcome["session"]
+        assert onset["specversion"] == "1.0"
+        assert 0 < onset["data"]["confidence"] <= 1
+        await p.send("bye")
+        assert await p.closed() == 1000
+        offset = p.of("event")[-1]["event"]["data"]
+        assert (offset["state"], offset["phase"], offset["reason"]) == ("surprise", "offset", "session_end")
+        numbers = [m["event"]["data"]["seq"] for m in p.of("event")]
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_revoking_consent_ends_open_states(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_skew_s": 100}}) as service, peer(service) as p:
+        await p.consented(observations=True)
+        await surprise(p, grey_jpeg)
+        await p.send("consent", granted=False)
+        await p.until("snapshot", lambda m: not m["consent"])
+        assert p.of("event")[-1]["event"]["data"]["reason"] == "consent_revoked"
+
+
+async def test_absence_is_told_without_any_frame(serve: Serve, grey_jpeg: bytes) -> None:
+    settings = {"learner": {"absent_s": 1.0}}
+    async with serve(settings) as service, peer(service) as p:
+        await p.consented()
+        await p.frame(grey_jpeg, 0.0)
+        await p.until("event", lambda m: m["event"]["data"]["phase"] == "present")
+        gone = await p.until("event", lambda m: m["event"]["data"]["phase"] == "absent")
+        assert gone["event"]["type"] == "org.tutor-affect.learner.presence.absent.v1"
+
+
+async def test_two_sockets_share_a_session(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service, peer(service) as learner, peer(service) as tutor:
+        await learner.hello(roles=["learner"], session="s-1")
+        welcome = await tutor.hello(roles=["tutor"], session="s-1")
+        assert welcome["session"] == "s-1"
+        await tutor.frame(grey_jpeg, 0.0)
+        assert (await tutor.until("error"))["code"] == "not_allowed"
+        await tutor.send("consent", granted=True)
+        assert (await tutor.until("error"))["code"] == "not_allowed"
+        await learner.send("consent", granted=True)
+        await learner.frame(grey_jpeg, 0.0)
+        event = await tutor.until("event")
+        assert event["event"]["data"]["state"] == "presence"
+        await learner.send("bye")
+        assert await learner.closed() == 1000
+        assert await tutor.closed() == 1000
+        assert learner.of("event") == []
+
+
+async def test_evidence_and_corrections(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("evidence", kind="typed_frustration", t=1.0)
+        await p.send("correct", state="boredom", t=2.0)
+        event = await p.until("event", lambda m: m["event"]["data"]["phase"] == "corrected")
+        assert event["event"]["data"]["state"] == "boredom"
+        assert event["event"]["data"]["states"]["boredom"] > 0.4
+        await p.send("evidence", kind="hint_requests")
+        error = await p.until("error")
+        assert error["code"] == "unknown_name"
+        assert "hint_request" in error["message"]
+
+
+async def test_resume_replays_what_was_missed(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_skew_s": 100}}) as service:
+        async with peer(service) as p:
+            await p.consented(observations=True, session="s-2")
+            await p.frame(grey_jpeg, 0.0)
+            first = await p.until("event")
+        async with peer(service) as learner:
+            await learner.hello(roles=["learner"], session="s-2", observations=True)
+            await surprise(learner, grey_jpeg, start=1.0)
+        async with peer(service) as p:
+            welcome = await p.hello(session="s-2", resume={"after": first["event"]["data"]["seq"]})
+            assert welcome["resumed"] is True
+            assert welcome["consent"] is True
+            missed = await p.until("event")
+            assert missed["replayed"] is True
+            assert missed["event"]["data"]["seq"] == first["event"]["data"]["seq"] + 1
+
+
+async def test_a_learner_who_comes_back_may_count_anew(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service:
+        async with peer(service) as p:
+            await p.consented(observations=True, session="s-3")
+            await p.frame(grey_jpeg, 1000.0, seq=900)
+            await p.until("observation")
+        async with peer(service) as p:
+            await p.consented(observations=True, session="s-3")
+            await p.frame(grey_jpeg, 0.5, seq=1)
+            again = await p.until("observation")
+            assert again["t"] >= 1000.0  # the session's clock runs on
+
+
+async def test_a_second_learner_socket_replaces_the_first(serve: Serve) -> None:
+    async with serve() as service, peer(service) as old, peer(service) as new:
+        await old.hello(session="s-4")
+        await new.hello(session="s-4")
+        assert await old.closed() == 4409
+
+
+async def test_listen_only_subprotocol_gives_plain_cloudevents(serve: Serve, grey_jpeg: bytes) -> None:
+    async with (
+        serve() as service,
+        peer(service) as p,
+        peer(service, subprotocols=["cloudevents.json"]) as listener,
+    ):
+        await p.consented(session="s-5")
+        await listener.send("hello", protocol="affect.v1", client="any", roles=["tutor"], session="s-5")
+        await asyncio.sleep(0.1)
+        await p.frame(grey_jpeg, 0.0)
+        event = json.loads(await asyncio.wait_for(listener.socket.recv(), 5))
+        assert event["specversion"] == "1.0"
+        assert event["type"] == "org.tutor-affect.learner.presence.present.v1"
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        ('{"type": "ping"}', 4400),
+        ("not json", 4400),
+        ('{"type": "hello", "protocol": "affect.v9", "client": "x", "roles": ["tutor"]}', 4426),
+        ('{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": []}', 4400),
+        ('{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], "session": "../x"}', 4400),
+        (
+            '{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], "session": "gone", '
+            '"resume": {"after": 0}}',
+            4404,
+        ),
+    ],
+)
+async def test_bad_hello_has_its_close_code(serve: Serve, first: str, code: int) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.socket.send(first)
+        assert await p.closed() == code
+        (error,) = p.of("error")
+        assert error["fatal"] is True
+
+
+async def test_hello_timeout(serve: Serve) -> None:
+    async with serve({"service": {"hello_timeout_s": 0.2}}) as service, peer(service) as p:
+        assert await p.closed() == 4408
+
+
+async def test_token(serve: Serve) -> None:
+    async with serve({"service": {"token": "secret"}}) as service:
+        async with peer(service) as p:
+            await p.send("hello", protocol="affect.v1", client="x", roles=["tutor"], token="wrong")
+            assert await p.closed() == 4401
+        async with peer(service) as p:
+            await p.hello(token="secret")
+        async with peer(service, additional_headers={"Authorization": "Bearer secret"}) as p:
+            await p.hello()
+
+
+async def test_prohibited_use_is_refused(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("consent", granted=True, context="education_institution", jurisdiction="DE")
+        assert await p.closed() == 4451
+        assert p.of("error")[0]["code"] == "policy_refused"
+
+
+async def test_service_without_backend_says_so(serve: Serve) -> None:
+    async with serve(engine=None, reason="weights are missing") as service:
+        assert _get(service, "/healthz")[0] == 200
+        status, body = _get(service, "/readyz")
+        assert status == 503
+        assert body["reason"] == "weights are missing"
+        async with peer(service) as p:
+            assert await p.closed() == 4503
+
+
+async def test_foreign_origin_is_turned_away(serve: Serve) -> None:
+    async with serve() as service:
+        with pytest.raises(InvalidStatus, match="403"):
+            async with peer(service, origin="https://elsewhere.example"):
+                pass
+        async with peer(service, origin=f"http://127.0.0.1:{service.port}") as p:
+            await p.hello()
+
+
+async def test_http_door(serve: Serve) -> None:
+    async with serve() as service:
+        status, body = await asyncio.to_thread(_get, service, "/readyz")
+        assert (status, body["ready"]) == (200, True)
+        assert (await asyncio.to_thread(_get, service, "/etc/passwd"))[0] == 404
+        assert (await asyncio.to_thread(_get, service, "/../pyproject.toml"))[0] == 404
+        page = await asyncio.to_thread(urllib.request.urlopen, f"{service.url}")
+        with page:
+            assert b"<!doctype html>" in page.read().lower()
+            assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+
+
+async def test_too_many_sessions(serve: Serve) -> None:
+    async with serve({"service": {"max_sessions": 1}}) as service, peer(service) as p, peer(service) as q:
+        await p.hello()
+        await q.send("hello", protocol="affect.v1", client="x", roles=["tutor"])
+        assert await q.closed() == 1013
+        assert q.of("error")[0]["code"] == "too_many_sessions"
+
+
+def _get(service: AffectService, path: str) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{service.port}{path}") as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, json.loads(exc.read())

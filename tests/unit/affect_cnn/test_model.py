@@ -1,0 +1,75 @@
+import pytest
+import torch
+from affect_cnn.model import Nguyen2017, keras_parameter_count
+from torch import nn
+
+
+def test_it_has_as_many_parameters_as_the_report_says() -> None:
+    assert keras_parameter_count(Nguyen2017()) == 5_008_807
+    assert keras_parameter_count(Nguyen2017(batch_norm=False)) == 5_008_295
+
+
+def test_keras_counts_running_statistics_and_torch_does_not() -> None:
+    norm = nn.BatchNorm2d(8)
+    assert sum(p.numel() for p in norm.parameters()) == 16
+    assert keras_parameter_count(norm) == 32
+    assert sum(p.numel() for p in Nguyen2017().parameters()) == 5_008_807 - 2 * (32 + 32 + 64)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_every_block_has_the_shape_of_the_layer_table(batch_norm: bool) -> None:
+    model = Nguyen2017(batch_norm=batch_norm).eval()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, block in model.named_children():
+        block.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: tuple(out.shape)}))
+    with torch.inference_mode():
+        model(torch.zeros(2, 1, 48, 48))
+    assert shapes == {
+        "block1": (2, 32, 21, 21),
+        "block2": (2, 32, 10, 10),
+        "block3": (2, 64, 5, 5),
+        "block4": (2, 7),
+    }
+
+
+def test_it_looks_at_the_central_42_pixels_only() -> None:
+    model = Nguyen2017().eval()
+    faces = torch.randn(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    frame = torch.ones(48, 48, dtype=torch.bool)
+    frame[3:45, 3:45] = False
+    changed = torch.where(frame, torch.full_like(faces, 5.0), faces)
+    corner = faces.clone()
+    corner[..., 3, 3] += 5.0
+    with torch.inference_mode():
+        assert torch.equal(model(faces), model(changed))
+        assert not torch.equal(model(faces), model(corner))
+
+
+def test_it_starts_as_keras_does() -> None:
+    torch.manual_seed(0)
+    model = Nguyen2017()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            assert module.bias is not None
+            assert not module.bias.any()
+    dense = model.get_submodule("block4.2")
+    assert isinstance(dense, nn.Linear)
+    assert (dense.in_features, dense.out_features) == (1600, 3072)
+    limit = (6 / (1600 + 3072)) ** 0.5  # Glorot uniform
+    assert float(dense.weight.detach().abs().max()) == pytest.approx(limit, rel=1e-3)
+
+
+def test_dropout_is_an_argument_and_rests_in_serving() -> None:
+    rates = [m.p for m in Nguyen2017(dropout=0.35).modules() if isinstance(m, nn.Dropout)]
+    assert rates == [0.35]
+    model = Nguyen2017().eval()
+    faces = torch.randn(3, 1, 48, 48)
+    with torch.inference_mode():
+        assert torch.equal(model(faces), model(faces))
+
+
+def test_leaky_units_leak_three_tenths_and_norms_use_keras_epsilon() -> None:
+    model = Nguyen2017()
+    assert [m.negative_slope for m in model.modules() if isinstance(m, nn.LeakyReLU)] == [0.3] * 4
+    assert [m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)] == [1e-3] * 3
+    assert not [m for m in Nguyen2017(batch_norm=False).modules() if isinstance(m, nn.BatchNorm2d)]

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from affect_training import metrics
+from affect_training.metrics import Floats, Labels
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.special import softmax as scipy_softmax
+
+
+def labels(*values: int) -> Labels:
+    return np.array(values, np.int64)
+
+
+# Three classes; the guesses are 0, 1, 1, 2.
+P: Floats = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.5, 0.3], [0.0, 0.3, 0.7]])
+
+
+def test_softmax_equals_scipys_and_does_not_overflow() -> None:
+    logits = np.random.default_rng(0).normal(0, 5, (20, 7))
+    np.testing.assert_allclose(metrics.softmax(logits), scipy_softmax(logits, axis=1))
+    np.testing.assert_allclose(metrics.softmax(logits, 2.5), scipy_softmax(logits / 2.5, axis=1))
+    np.testing.assert_allclose(metrics.softmax(np.array([[1e4, 0.0]])), [[1, 0]])
+
+
+def test_accuracy_by_hand() -> None:
+    assert metrics.accuracy(P, labels(0, 1, 2, 2)) == 0.75
+    assert metrics.accuracy(P, labels(1, 0, 0, 0)) == 0
+
+
+def test_macro_f1_by_hand() -> None:
+    # Labels 0 1 2 2, guesses 0 1 1 2: class 0 is perfect; 1: TP 1, FP 1; 2: TP 1, FN 1.
+    assert metrics.macro_f1(P, labels(0, 1, 2, 2)) == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+
+
+def test_a_class_never_there_and_never_guessed_counts_as_zero() -> None:
+    four = np.hstack([P, np.zeros((4, 1))])
+    assert metrics.macro_f1(four, labels(0, 1, 1, 2)) == pytest.approx(3 / 4)
+
+
+def test_nll_by_hand() -> None:
+    expected = -(np.log(0.8) + np.log(0.6) + np.log(0.3) + np.log(0.7)) / 4
+    assert metrics.nll(P, labels(0, 1, 2, 2)) == pytest.approx(expected)
+
+
+def test_a_label_thought_impossible_costs_much_but_not_infinitely() -> None:
+    assert metrics.nll(P[3:], labels(0)) == pytest.approx(-np.log(1e-12))
+
+
+def test_ece_by_hand() -> None:
+    # Ten bins: .8 right; .6 right; .5 wrong; .7 right, each alone in its bin.
+    top = np.array([[0.85, 0.15], [0.65, 0.35], [0.55, 0.45], [0.75, 0.25]])
+    expected = (0.15 + 0.35 + 0.55 + 0.25) / 4
+    assert metrics.ece(top, labels(0, 0, 1, 0), bins=10) == pytest.approx(expected)
+
+
+def test_ece_averages_within_a_bin() -> None:
+    # Both in the bin .8-.9: half right at .85 on average.
+    top = np.array([[0.84, 0.16], [0.86, 0.14]])
+    assert metrics.ece(top, labels(0, 1), bins=10) == pytest.approx(0.35)
+
+
+def test_a_perfectly_sure_and_right_classifier_is_calibrated() -> None:
+    assert metrics.ece(np.eye(7), labels(*range(7))) == 0
+
+
+def test_the_interval_holds_the_mean_and_shrinks_with_more_faces() -> None:
+    few, many = np.arange(50) % 10 < 7, np.arange(5000) % 10 < 7
+    low, high = metrics.bootstrap_ci95(few)
+    assert low < 0.7 < high
+    # Normal approximation: 1.96 sqrt(.7 .3 / n)
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 50), rel=0.15)
+    narrow = metrics.bootstrap_ci95(many, resamples=500)
+    assert narrow[1] - narrow[0] == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 5000), rel=0.15)
+
+
+def test_the_interval_is_reproducible() -> None:
+    values = np.random.default_rng(3).random(40)
+    assert metrics.bootstrap_ci95(values) == metrics.bootstrap_ci95(values)
+    assert metrics.bootstrap_ci95(values) != metrics.bootstrap_ci95(values, seed=1)
+
+
+def test_the_temperature_is_the_one_that_minimises_the_nll() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.normal(0, 1, (400, 7))
+    truth = np.array([rng.choice(7, p=p) for p in scipy_softmax(clean, axis=1)], np.int64)
+    logits = clean * 3  # three times too sure
+    best = minimize_scalar(
+        lambda t: -log_softmax(logits / t, axis=1)[np.arange(400), truth].mean(),
+        bounds=(0.2, 8),
+        method="bounded",
+    )
+    found = metrics.fit_temperature(logits, truth)
+    assert found == pytest.approx(best.x, rel=1e-3)
+    assert found == pytest.approx(3, rel=0.15)
+
+
+def test_the_temperature_stays_in_its_range() -> None:
+    certain = np.eye(7) * 3.0
+    assert metrics.fit_temperature(certain, labels(*range(7))) == pytest.approx(0.2, rel=0.01)
+    assert metrics.fit_temperature(certain, labels(1, 2, 3, 4, 5, 6, 0)) == pytest.approx(8, rel=0.01)

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from torch import nn
+
+from affect.errors import ErrorCode, SettingsError
+from affect.inference import device as module
+from affect.inference.device import Device, Precision, cpu_features, resolve_device
+
+
+@pytest.fixture
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def _two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("_no_gpu")
+@pytest.mark.parametrize("name", ["auto", "cpu"])
+def test_without_a_gpu_auto_is_the_cpu(name: str) -> None:
+    assert resolve_device(name) == "cpu"
+    assert not Device(name).is_cuda
+
+
+@pytest.mark.usefixtures("_two_gpus")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("auto", "cuda:0"), ("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:0", "cuda:0"), ("cuda:1", "cuda:1")],
+)
+def test_with_gpus_auto_is_the_first(name: str, expected: str) -> None:
+    assert resolve_device(name) == expected
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "CPU", "mps", "", "cuda0", "cpu:0"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="auto, cpu or cuda:N") as caught:
+        resolve_device(name)
+    assert repr(name) in caught.value.message
+    assert caught.value.code is ErrorCode.BAD_SETTING
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_a_gpu_that_is_not_there_is_refused_with_the_count() -> None:
+    with pytest.raises(SettingsError, match=r"'cuda:2': this machine has 2 CUDA device"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.usefixtures("_no_gpu")
+def test_a_gpu_on_a_machine_without_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"'cuda': this machine has 0 CUDA device"):
+        Device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ((), "float32"),
+        (("avx2", "avx512"), "float32"),
+        (("avx512_bf16",), "bfloat16"),
+        (("amx_tile",), "bfloat16"),
+    ],
+)
+def test_precision_follows_the_cpu(
+    there: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "cpu_features", lambda: {name: name in there for name in cpu_features()})
+    assert Device("cpu").precision == expected
+    assert Device("cpu", "float32").precision == "float32"
+    assert Device("cpu", "bfloat16").precision == "bfloat16"
+
+
+def test_features_are_named_and_yes_or_no() -> None:
+    features = cpu_features()
+    assert set(features) == {"avx512_bf16", "amx_tile", "avx512", "avx2"}
+    assert all(isinstance(there, bool) for there in features.values())
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_autocast_runs_matrix_work_in_the_precision(precision: Precision, dtype: torch.dtype) -> None:
+    with torch.inference_mode(), Device("cpu", precision).autocast():
+        assert nn.Linear(4, 4)(torch.zeros(1, 4)).dtype == dtype
+
+
+def test_layout_is_channels_last_and_changes_no_value() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    moved = Device("cpu").layout(images)
+    assert moved.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(moved, images)
+
+
+def test_place_and_upload_on_the_cpu() -> None:
+    device = Device("cpu")
+    conv = device.place(nn.Conv2d(3, 4, 3))
+    assert next(conv.parameters()).is_contiguous(memory_format=torch.channels_last)
+    host = torch.zeros(3)
+    assert device.upload(host) is host
+
+
+def test_description_names_device_and_precision() -> None:
+    text = Device("cpu", "float32").description
+    assert text.startswith("cpu (")
+    assert text.endswith(", float32")
+    assert f"{torch.get_num_threads()} threads" in text

@@ -1,0 +1,281 @@
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import pytest
+import torch
+
+from affect.errors import AffectError, BackendError, ErrorCode, FrameError
+from affect.inference.device import Device
+from affect.inference.engine import LocalEngine
+
+WAIT_S = 2.0  # only ever waited for when a test fails
+
+
+class Work:
+    """Preparation and processing that stop at gates, so that a test decides who is busy."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: set[str] = set()
+        self.prepare_gates: dict[int, threading.Event] = {}
+        self.preparing: dict[int, threading.Event] = {}
+        self.process_gate = threading.Event()
+        self.process_gate.set()
+        self.processing = threading.Event()
+        self.inference_mode: bool | None = None
+
+    def hold_preparation(self, job: int) -> tuple[threading.Event, threading.Event]:
+        """Return (has begun, may end) of the preparation of a job."""
+        self.preparing[job], self.prepare_gates[job] = threading.Event(), threading.Event()
+        return self.preparing[job], self.prepare_gates[job]
+
+    def prepare(self, job: int) -> int:
+        if job in self.prepare_gates:
+            self.preparing[job].set()
+            assert self.prepare_gates[job].wait(WAIT_S)
+        if job == 404:
+            raise FrameError("no picture")
+        if job == 500:
+            raise ZeroDivisionError("defect")
+        return job * 10
+
+    def process(self, prepared: list[int]) -> list[int | AffectError]:
+        self.batches.append([p // 10 for p in prepared])
+        self.threads.add(threading.current_thread().name)
+        self.inference_mode = torch.is_inference_mode_enabled()
+        self.processing.set()
+        assert self.process_gate.wait(WAIT_S)
+        if 6660 in prepared:
+            raise RuntimeError("the device is gone")
+        if 7770 in prepared:
+            raise BackendError("known trouble")
+        return [BackendError("bad face") if p == 130 else p + 1 for p in prepared]
+
+
+class Bench:
+    def __init__(self, max_batch: int = 64, workers: int = 1) -> None:
+        self.work = Work()
+        self.engine: LocalEngine[int, int, int] = LocalEngine(
+            self.work.prepare,
+            self.work.process,
+            device=Device("cpu", "float32"),
+            max_batch=max_batch,
+            workers=workers,
+        )
+
+    def submit(self, *jobs: int) -> list["Future[int]"]:
+        return [self.engine.submit(job) for job in jobs]
+
+    def occupy(self) -> "Future[int]":
+        """Let the device thread be busy with job 1 until `work.process_gate` opens."""
+        self.work.process_gate.clear()
+        self.work.processing.clear()
+        future = self.engine.submit(1)
+        assert self.work.processing.wait(WAIT_S)
+        return future
+
+    def submit_and_prepare(self, *jobs: int) -> tuple[list["Future[int]"], threading.Event]:
+        """Submit jobs and wait until all are prepared; also returns what lets a last job 99 through.
+
+        The one worker prepares in order: when it has begun 99, the ones before are done.
+        """
+        begun, may_end = self.work.hold_preparation(99)
+        futures = self.submit(*jobs, 99)
+        assert begun.wait(WAIT_S)
+        return futures, may_end
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.work.process_gate.set()
+    made.engine.close()
+
+
+def test_a_job_is_prepared_and_processed(bench: Bench) -> None:
+    (future,) = bench.submit(4)
+    assert future.result(WAIT_S) == 41
+    assert bench.work.threads == {"affect-device"}
+    assert bench.work.inference_mode is True
+
+
+def test_batches_form_while_the_device_is_busy(bench: Bench) -> None:
+    first = bench.occupy()
+    futures, may_end = bench.submit_and_prepare(2, 3, 4, 5)
+    assert bench.engine.waiting == 5
+    bench.work.process_gate.set()
+    assert first.result(WAIT_S) == 11
+    assert [f.result(WAIT_S) for f in futures[:-1]] == [21, 31, 41, 51]
+    may_end.set()
+    assert futures[-1].result(WAIT_S) == 991
+    assert bench.work.batches == [[1], [2, 3, 4, 5], [99]]
+
+
+def test_a_batch_has_a_largest_size() -> None:
+    bench = Bench(max_batch=2)
+    bench.occupy()
+    futures, may_end = bench.submit_and_prepare(2, 3, 4, 5, 6)
+    may_end.set()
+    bench.work.process_gate.set()
+    assert [f.result(WAIT_S) for f in futures] == [21, 31, 41, 51, 61, 991]
+    bench.engine.close()
+    assert bench.work.batches[:3] == [[1], [2, 3], [4, 5]]
+    assert bench.engine.stats.largest_batch == 2
+
+
+def test_a_job_does_not_overtake_an_older_one_that_is_still_prepared() -> None:
+    bench = Bench(workers=2)
+    begun, may_end = bench.work.hold_preparation(2)
+    slow = bench.submit(2)
+    assert begun.wait(WAIT_S)
+    ready = bench.submit(3, 4)
+    # The second worker prepares 3 and 4 in order; when 5 has begun, both are done.
+    five_begun, five_may_end = bench.work.hold_preparation(5)
+    last = bench.submit(5)
+    assert five_begun.wait(WAIT_S)
+    assert not any(f.done() for f in ready)
+    assert bench.work.batches == []
+    may_end.set()
+    assert [f.result(WAIT_S) for f in (*slow, *ready)] == [21, 31, 41]
+    five_may_end.set()
+    assert last[0].result(WAIT_S) == 51
+    bench.engine.close()
+    assert [job for batch in bench.work.batches for job in batch] == [2, 3, 4, 5]
+
+
+def test_order_holds_with_many_workers() -> None:
+    bench = Bench(max_batch=3, workers=4)
+    futures = bench.submit(*range(20, 60))
+    assert [f.result(WAIT_S) for f in futures] == [job * 10 + 1 for job in range(20, 60)]
+    bench.engine.close()
+    assert [job for batch in bench.work.batches for job in batch] == list(range(20, 60))
+
+
+def test_a_job_that_cannot_be_prepared_costs_only_itself(bench: Bench) -> None:
+    bench.occupy()
+    (good, bad, defect, also_good, _), may_end = bench.submit_and_prepare(2, 404, 500, 3)
+    may_end.set()
+    bench.work.process_gate.set()
+    assert (good.result(WAIT_S), also_good.result(WAIT_S)) == (21, 31)
+    with pytest.raises(FrameError, match="no picture"):
+        bad.result(WAIT_S)
+    with pytest.raises(AffectError, match="ZeroDivisionError: defect") as caught:
+        defect.result(WAIT_S)
+    assert caught.value.code is ErrorCode.INTERNAL
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert bench.work.batches[1][:2] == [2, 3]
+
+
+def test_a_batch_without_a_good_job_is_not_processed(bench: Bench) -> None:
+    (bad,) = bench.submit(404)
+    with pytest.raises(FrameError):
+        bad.result(WAIT_S)
+    bench.engine.close()
+    assert bench.work.batches == []
+    assert (bench.engine.stats.batches, bench.engine.stats.failed) == (0, 1)
+
+
+def test_an_error_among_the_results_is_that_jobs_own(bench: Bench) -> None:
+    bench.occupy()
+    futures, may_end = bench.submit_and_prepare(12, 13, 14)
+    bench.work.process_gate.set()
+    may_end.set()
+    assert (futures[0].result(WAIT_S), futures[2].result(WAIT_S)) == (121, 141)
+    with pytest.raises(BackendError, match="bad face"):
+        futures[1].result(WAIT_S)
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "message"),
+    [
+        (666, ErrorCode.INTERNAL, "RuntimeError: the device is gone"),
+        (777, ErrorCode.BACKEND_FAILED, "known trouble"),
+    ],
+)
+def test_when_processing_fails_everybody_in_the_batch_is_told_and_it_goes_on(
+    bench: Bench, job: int, code: ErrorCode, message: str
+) -> None:
+    bench.occupy()
+    futures, may_end = bench.submit_and_prepare(2, job, 3)
+    bench.work.process_gate.set()
+    for future in futures[:-1]:
+        with pytest.raises(AffectError, match=message) as caught:
+            future.result(WAIT_S)
+        assert caught.value.code is code
+    may_end.set()
+    assert futures[-1].result(WAIT_S) == 991
+
+
+def test_a_wrong_number_of_results_is_told_to_all_and_it_goes_on() -> None:
+    def process(jobs: list[int]) -> list[int | AffectError]:
+        return [] if 2 in jobs else [job + 1 for job in jobs]
+
+    engine: LocalEngine[int, int, int] = LocalEngine(
+        lambda job: job, process, device=Device("cpu", "float32")
+    )
+    with pytest.raises(AffectError):
+        engine.submit(2).result(WAIT_S)
+    assert engine.submit(3).result(WAIT_S) == 4
+    engine.close()
+
+
+def test_a_job_nobody_waits_for_any_more_costs_nobody_else(bench: Bench) -> None:
+    # asyncio.wrap_future cancels the engine's future when the task that awaits it is cancelled.
+    bench.occupy()
+    (given_up, kept, _), may_end = bench.submit_and_prepare(2, 3)
+    assert given_up.cancel()
+    bench.work.process_gate.set()
+    may_end.set()
+    assert kept.result(WAIT_S) == 31
+
+
+def test_a_cancelled_job_that_could_not_be_prepared_costs_nobody_else(bench: Bench) -> None:
+    bench.occupy()
+    (given_up, kept, _), may_end = bench.submit_and_prepare(404, 3)
+    assert given_up.cancel()
+    bench.work.process_gate.set()
+    may_end.set()
+    assert kept.result(WAIT_S) == 31
+
+
+def test_close_finishes_what_waits(bench: Bench) -> None:
+    first = bench.occupy()
+    futures, may_end = bench.submit_and_prepare(2, 404, 3)
+    closer = threading.Thread(target=bench.engine.close)
+    closer.start()
+    bench.work.process_gate.set()
+    may_end.set()
+    closer.join(WAIT_S)
+    assert not closer.is_alive()
+    assert all(f.done() for f in (first, *futures))
+    assert [f.result() for f in (first, futures[0], futures[2], futures[3])] == [11, 21, 31, 991]
+    assert not [t for t in threading.enumerate() if t.name.startswith("affect-")]
+
+
+def test_nothing_can_be_submitted_after_close(bench: Bench) -> None:
+    bench.engine.close()
+    with pytest.raises(BackendError, match="the engine is closed") as caught:
+        bench.engine.submit(2)
+    assert caught.value.code is ErrorCode.BACKEND_UNAVAILABLE
+    assert bench.engine.waiting == 0
+
+
+def test_close_twice_is_no_trouble(bench: Bench) -> None:
+    bench.engine.close()
+    bench.engine.close()
+
+
+def test_totals_are_counted(bench: Bench) -> None:
+    bench.occupy()
+    futures, may_end = bench.submit_and_prepare(2, 13, 404)
+    bench.work.process_gate.set()
+    may_end.set()
+    assert futures[-1].result(WAIT_S) == 991
+    bench.engine.close()
+    stats = bench.engine.stats
+    assert (stats.jobs, stats.failed) == (4, 2)
+    assert stats.largest_batch in (2, 3)  # 99 may have come in time for the second batch
+    assert stats.batches == len(bench.work.batches)
+    assert stats.busy_s > 0
