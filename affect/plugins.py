@@ -158,37 +158,45 @@ class PluginHost:
             return
         try:
             self._adopt(entry_point.load(), status)
-        except Exception as exc:  # a plugin may raise anything; it must not take the others with it
+        except (Exception, SystemExit) as exc:  # whatever a plugin does, it must not take the others with it
             self._fail(status, exc)
 
     def _adopt(self, plugin: object, status: PluginStatus) -> None:
-        self._manager.register(plugin, name=status.name)
+        if self._manager.has_plugin(status.name):
+            raise PluginError(f"another plugin is called {status.name!r} already", code=ErrorCode.DUPLICATE_NAME)
         _check_hooks(plugin)
-        provenance = Provenance(status.name, status.distribution, status.version)
+        self._manager.register(plugin, name=status.name)
+        try:
+            self._collect(plugin, status)
+        except BaseException:
+            self._manager.unregister(name=status.name)
+            for registry in self._registries.values():
+                registry.remove(_provenance(status))
+            raise
+
+    def _collect(self, plugin: object, status: PluginStatus) -> None:
+        """Call the plugin's hooks and note what they register."""
+        provenance = _provenance(status)
         for hook in HOOKS:
             registry = self._registries[hook]
             names: list[str] = []
 
             def register(spec: Any, registry: Registry[Any] = registry, names: list[str] = names) -> None:
-                registry.add(spec, provenance)
-                names.append(spec.name)
+                if registry.add(spec, provenance):
+                    names.append(spec.name)
 
             others = [p for p in self._manager.get_plugins() if p is not plugin]
             self._manager.subset_hook_caller(hook, others)(register=register)
             if names:
                 status.provides[hook.removeprefix("register_")] = names
 
-    def _fail(self, status: PluginStatus, exc: Exception) -> None:
+    def _fail(self, status: PluginStatus, exc: BaseException) -> None:
         if self._strict:
             raise PluginError(f"plugin {status.name!r} of {status.distribution}: {exc}") from exc
         where = traceback.extract_tb(exc.__traceback__)
         last = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
         status.status, status.reason = "failed", f"{type(exc).__name__}: {exc}{last}"
         status.provides.clear()
-        for registry in self._registries.values():
-            registry.remove_plugin(status.name)
-        if self._manager.has_plugin(status.name):
-            self._manager.unregister(name=status.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +224,10 @@ def _created(kind: str, name: str, owner: Provenance, create: Callable[[], T]) -
             f"{kind} {name!r} of {owner} could not be created: {type(exc).__name__}: {exc}",
             code=ErrorCode.BACKEND_UNAVAILABLE,
         ) from exc
+
+
+def _provenance(status: PluginStatus) -> Provenance:
+    return Provenance(status.name, status.distribution, status.version)
 
 
 def _distribution(entry_point: metadata.EntryPoint) -> str:

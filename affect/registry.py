@@ -153,9 +153,10 @@ class Registry(Generic[SpecT]):
         self.kind = kind
         self._prefer = dict(prefer or {})
         self._entries: dict[str, tuple[SpecT, Provenance]] = {}
+        self._replaced: dict[str, tuple[SpecT, Provenance]] = {}
 
-    def add(self, spec: SpecT, provenance: Provenance) -> None:
-        """Register a spec.
+    def add(self, spec: SpecT, provenance: Provenance) -> bool:
+        """Register a spec; returns whether it holds the name now (settings may prefer another's).
 
         Raises:
             PluginError: The name is taken and settings prefer neither distribution.
@@ -164,18 +165,23 @@ class Registry(Generic[SpecT]):
             _, owner = self._entries[spec.name]
             preferred = self._prefer.get(spec.name)
             if preferred == owner.distribution:
-                return
+                return False
             if preferred != provenance.distribution:
                 raise PluginError(
                     f"{self.kind} {spec.name!r} is registered by {owner} and by {provenance}; set "
                     f"plugins.prefer.{spec.name} to the distribution you want, or block one plugin",
                     code=ErrorCode.DUPLICATE_NAME,
                 )
+            self._replaced[spec.name] = self._entries[spec.name]
         self._entries[spec.name] = (spec, provenance)
+        return True
 
-    def remove_plugin(self, plugin: str) -> None:
-        """Forget what a plugin registered; used when the rest of it failed."""
-        self._entries = {n: e for n, e in self._entries.items() if e[1].plugin != plugin}
+    def remove(self, owner: Provenance) -> None:
+        """Forget what an owner registered, and give back what it had replaced; used when the rest of it failed."""
+        for name in [name for name, (_, found) in self._entries.items() if found == owner]:
+            del self._entries[name]
+            if name in self._replaced:
+                self._entries[name] = self._replaced.pop(name)
 
     def get(self, name: str) -> SpecT:
         """Return the spec of a name.

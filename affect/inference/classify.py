@@ -37,6 +37,10 @@ def classify(backend: Backend, crops: torch.Tensor) -> list[FloatArray | Backend
             logits = backend.predict(batch)
         except Exception as exc:  # a plugin may raise anything; it becomes our error
             raise BackendError(f"the backend raised {type(exc).__name__}: {exc}") from exc
+        if not isinstance(logits, torch.Tensor):
+            raise BackendError(
+                f"the backend returned {type(logits).__name__}, expected a tensor", code=ErrorCode.BACKEND_BAD_OUTPUT
+            )
         if tuple(logits.shape) != (len(rows), len(EMOTIONS)):
             raise BackendError(
                 f"the backend returned logits {list(logits.shape)}, expected [{len(rows)}, {len(EMOTIONS)}]",

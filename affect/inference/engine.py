@@ -141,7 +141,9 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
                 self._changed.wait()
             taken = []
             while self._queue and self._queue[0][0].done() and len(taken) < self._max_batch:
-                taken.append(self._queue.popleft())
+                job = self._queue.popleft()
+                if job[1].set_running_or_notify_cancel():  # whoever asked may have gone meanwhile
+                    taken.append(job)
         batch = []
         for prepared, result in taken:
             error = prepared.exception()
@@ -155,6 +157,8 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
     def _run_batch(self, batch: list[tuple[PreparedT, Future[ResultT]]]) -> None:
         try:
             results = self._process([prepared for prepared, _ in batch])
+            if len(results) != len(batch):
+                raise AffectError(f"the pipeline gave {len(results)} results for {len(batch)} jobs")
         except Exception as exc:  # `process` isolates its plugins itself; this is a defect of ours, told to all
             error = exc if isinstance(exc, AffectError) else _internal(exc)
             for _, future in batch:

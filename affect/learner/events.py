@@ -6,7 +6,7 @@ Every onset gets exactly one offset; nothing is ever emitted twice, nothing ends
 from collections import deque
 from dataclasses import dataclass
 
-from affect.labels import STATES, LearnerState, OffsetReason, Phase
+from affect.labels import STATES, Evidence, LearnerState, OffsetReason, Phase
 from affect.settings.learner import EventSettings
 from affect.types import Estimate, LearnerEvent
 
@@ -43,10 +43,13 @@ class EventPolicy:
         return {state: held.t_start for state, held in self._open.items()}
 
     def step(self, estimate: Estimate) -> list[LearnerEvent]:
-        """Take a belief; return the events it causes, offsets first."""
+        """Take a belief; return the events it causes, offsets first. Nothing begins without evidence."""
         self._last = estimate
-        offsets = [self._offset(s, estimate, OffsetReason.DECAY) for s in self._ending(estimate)]
-        return [*offsets, *self._updates(estimate), *self._onsets(estimate)]
+        events = [self._offset(s, estimate, OffsetReason.DECAY) for s in self._ending(estimate)]
+        events += self._updates(estimate)
+        if estimate.evidence is not Evidence.NONE:
+            events += self._onsets(estimate)
+        return events
 
     def close(self, t: float, reason: OffsetReason) -> list[LearnerEvent]:
         """End all open states; returns their offsets."""
@@ -79,10 +82,9 @@ class EventPolicy:
 
     def _onsets(self, estimate: Estimate) -> list[LearnerEvent]:
         events = []
-        ranked = sorted((float(p) for p in estimate.states), reverse=True)
         for state, timing in self.settings.timing.items():
             p = _probability(estimate, state)
-            if state in self._open or p < self.settings.enter or p - ranked[1] < self.settings.margin:
+            if state in self._open or p < self.settings.enter or not self._leads(estimate, state):
                 self._since.pop(state, None)
                 self._suppressed_now.discard(state)
                 continue
@@ -95,6 +97,13 @@ class EventPolicy:
             self._open[state] = _Open(since, estimate.t, p)
             events.append(_event(state, Phase.ONSET, estimate, since))
         return events
+
+    def _leads(self, estimate: Estimate, state: LearnerState) -> bool:
+        """Whether a state is far enough before all others; a margin of 0 asks for no lead."""
+        if self.settings.margin == 0:
+            return True
+        others = [float(p) for other, p in zip(STATES, estimate.states, strict=True) if other is not state]
+        return _probability(estimate, state) - max(others) >= self.settings.margin
 
     def _affordable(self, state: LearnerState, t: float) -> bool:
         """Whether the budget allows an onset; one that it forbids comes later if the state still holds."""

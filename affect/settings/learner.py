@@ -3,9 +3,10 @@
 None of these numbers is validated on people. They are settings so that a study can change them.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from affect.labels import EMOTIONS, STATES, Emotion, LearnerState
 
@@ -15,6 +16,12 @@ _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
 def _sourced(default: Any, description: str, source: str) -> Any:
     return Field(default=default, description=description, json_schema_extra={"source": source})
+
+
+def _require_all(table: Iterable[str], names: Iterable[str], where: str) -> None:
+    """Refuse a table that lacks a name."""
+    if missing := set(names) - set(table):
+        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
 
 
 class HmmSettings(BaseModel):
@@ -105,10 +112,9 @@ class HmmSettings(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> "HmmSettings":
+        _require_all(self.class_shares, EMOTIONS, "class_shares")
         for name in ("base_rates", "half_lives_s", "emission"):
-            missing = set(STATES) - set(getattr(self, name))
-            if missing:
-                raise ValueError(f"{name} lacks {', '.join(sorted(missing))}")
+            _require_all(getattr(self, name), STATES, name)
         if min(self.base_rates.values()) <= 0 or min(self.half_lives_s.values()) <= 0:
             raise ValueError("base rates and half-lives must be positive")
         for state, row in self.emission.items():
@@ -151,6 +157,12 @@ class CircumplexSettings(BaseModel):
     beta: float = _sourced(0.05, "One-euro filter: how fast the cut-off grows with speed.", "[D]")
     derivative_cutoff_hz: float = _sourced(1.0, "One-euro filter: cut-off of the speed.", "Casiez et al. 2012")
 
+    @model_validator(mode="after")
+    def _complete(self) -> "CircumplexSettings":
+        _require_all(self.valence, EMOTIONS, "valence")
+        _require_all(self.arousal, EMOTIONS, "arousal")
+        return self
+
 
 class Timing(BaseModel):
     """How long a state must hold before its onset, and how long after an offset it may not return, seconds."""
@@ -168,11 +180,13 @@ class EventSettings(BaseModel):
 
     enter: float = _sourced(
         0.3,
-        "Probability at which the most probable state may begin.",
+        "Probability at which a state may begin.",
         "chosen by simulation, seeds 1-3 (docs/learner-model.md); the design proposed .55",
     )
     margin: float = _sourced(
-        0.0, "Lead over the next state that an onset needs.", "chosen by simulation; the design proposed .15"
+        0.0,
+        "Lead over every other state that an onset needs; 0 asks for none, so two states may hold together.",
+        "chosen by simulation; the design proposed .15",
     )
     leave: float = _sourced(
         0.15, "Probability below which a state ends.", "chosen by simulation; the design proposed .40"
@@ -195,6 +209,12 @@ class EventSettings(BaseModel):
         (C, F, B), "States a tutor acts on; their onsets are budgeted.", "[D]"
     )
     budget_per_minute: int = _sourced(2, "Actionable onsets in any 60 seconds.", "[D]")
+
+    @field_validator("timing", mode="before")
+    @classmethod
+    def _named_states_only(cls, value: Any) -> Any:
+        """A table in `affect.toml` changes the states it names and leaves the others as they are."""
+        return {**cls.model_fields["timing"].default, **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _ordered(self) -> "EventSettings":

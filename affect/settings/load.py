@@ -62,9 +62,9 @@ def load_settings(
         for key, value in _leaves(_read(path)):
             flat[key] = (value, str(path))
     for name, value in env.items():
-        if name in _LISTS:
+        if name in _LISTS and value.strip():
             flat[_LISTS[name]] = ([part.strip() for part in value.split(",") if part.strip()], f"${name}")
-        elif name.startswith("AFFECT_") and "__" in name and name not in _OTHER:
+        elif name not in _LISTS and name.startswith("AFFECT_") and "__" in name and name not in _OTHER:
             key = name.removeprefix("AFFECT_").lower().replace("__", ".")
             flat[key] = (parse_value(value), f"${name}")
     for key, value in (overrides or {}).items():
@@ -79,7 +79,8 @@ def load_settings(
     except ValidationError as exc:
         first = exc.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        origin = Loaded(Settings(), origins).origin(key)
+        below = (where for name, where in origins.items() if name.startswith(f"{key}."))
+        origin = next(below, Loaded(Settings(), origins).origin(key))
         hint = _near(key) if first["type"] == "extra_forbidden" else ""
         raise SettingsError(f"{key} (from {origin}): {first['msg']}{hint}") from exc
 
@@ -129,6 +130,6 @@ def _set(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
 
 
 def _near(key: str) -> str:
-    known = [name for name, _, _ in leaves(Settings())]
+    known = [*Settings.model_fields, *(name for name, _, _ in leaves(Settings()))]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""

@@ -30,9 +30,6 @@ class VisionSettings(BaseModel):
     switch_s: float = Field(
         default=3.0, ge=0, description="The session follows another face when the learner's is gone this long."
     )
-    track_threshold: float = Field(
-        default=0.7, ge=0, le=1, description="Face probability (O-Net) below which a track is lost."
-    )
     all_faces: bool = Field(default=False, description="Classify every face, not only the learner's.")
 
 

@@ -100,12 +100,14 @@ def _gather(
     y0 = min(max(floor(f + min(d, 0) + min(e, 0)) - 1, 0), height - 1)
     x1 = max(min(ceil(c + max(a, 0) + max(b, 0)) + 2, width), x0 + 1)
     y1 = max(min(ceil(f + max(d, 0) + max(e, 0)) + 2, height), y0 + 1)
-    patch = image[y0:y1, x0:x1]
-    c, f = c - x0, f - y0
     step = hypot(a, d) / size  # source pixels an output pixel
     # Whole factors only, which OpenCV averages ten times faster; what is left is at most two pixels a tap.
-    factor = ceil(step / 2) if taps == 2 else floor(step)
-    wide, high = (x1 - x0) // max(factor, 1), (y1 - y0) // max(factor, 1)
+    factor = max(1, ceil(step / 2) if taps == 2 else floor(step))
+    x1 = min(x1 + -(x1 - x0) % factor, width)  # room for the last whole block
+    y1 = min(y1 + -(y1 - y0) % factor, height)
+    patch = image[y0:y1, x0:x1]
+    c, f = c - x0, f - y0
+    wide, high = (x1 - x0) // factor, (y1 - y0) // factor
     if factor > 1 and wide and high:
         whole = patch[: high * factor, : wide * factor]
         patch = np.asarray(cv2.resize(whole, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)

@@ -7,6 +7,7 @@ of the data.
 
 import io
 import struct
+import warnings
 from dataclasses import dataclass
 
 import cv2
@@ -17,8 +18,8 @@ from affect.errors import ErrorCode, FrameError
 from affect.settings.vision import VisionSettings
 from affect.types import ByteArray
 
-FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-"""Pillow's names of the accepted formats and their media types."""
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Pillow's names of the accepted formats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,12 @@ def read_header(data: bytes) -> tuple[str, int, int]:
     """
     try:
         # The limit is checked by the caller against settings, so Pillow's own may not fire first.
-        with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as header:
-            return str(header.format), header.width, header.height
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+                kind = str(header.format)
+                # Telephones append a second picture to a JPEG; Pillow calls that MPO.
+                return "JPEG" if kind == "MPO" else kind, header.width, header.height
     except Image.DecompressionBombError as exc:
         raise FrameError(f"picture too large: {exc}", code=ErrorCode.IMAGE_TOO_LARGE) from exc
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error, Warning) as exc:
@@ -58,8 +63,11 @@ def read_header(data: bytes) -> tuple[str, int, int]:
 
 def _complete(data: bytes, kind: str) -> bool:
     """Whether the data reaches the format's own end."""
-    if kind == "JPEG":
-        return b"\xff\xd9" in data[-64:]
+    if kind == "JPEG":  # step over the segments, whose bodies may hold a thumbnail's end, to the scan
+        at = 2
+        while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        return data.find(b"\xff\xd9", at) >= 0
     if kind == "PNG":
         return b"IEND" in data[-64:]
     return len(data) >= 8 + int(struct.unpack("<I", data[4:8])[0])
@@ -92,6 +100,8 @@ def decode(data: bytes | bytearray | memoryview | ByteArray, settings: VisionSet
     if isinstance(data, np.ndarray):
         return _adopt(data, settings)
     data = bytes(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) > 24 and not _complete(data, "WEBP"):
+        raise FrameError(f"truncated WEBP picture of {len(data)} bytes")  # Pillow would not even name its kind
     kind, width, height = read_header(data)
     _check_size(width, height, settings)
     if not _complete(data, kind):
@@ -113,7 +123,8 @@ def decode(data: bytes | bytearray | memoryview | ByteArray, settings: VisionSet
     if bgr is None:
         raise FrameError(f"corrupt {kind} picture of {len(data)} bytes")
     image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    if (image.shape[0] > image.shape[1]) != (height > width):  # turned as its EXIF tag says
+    high, wide = image.shape[:2]
+    if high != wide and (high > wide) != (height > width):  # turned as its EXIF tag says
         width, height = height, width
     return _fit(np.asarray(image, np.uint8), width, height, settings.max_side)
 

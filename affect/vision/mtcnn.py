@@ -57,7 +57,8 @@ class Mtcnn:
             if not found[k] and not known[k] and first[k] > self._smallest(image)
         ]
         if empty:
-            again = self._detect([images[k] for k in empty], [self._smallest(images[k]) for k in empty], known)
+            rest = [images[k] for k in empty]
+            again = self._detect(rest, [self._smallest(image) for image in rest], [()] * len(rest))
             for k, faces in zip(empty, again, strict=True):
                 found[k] = faces
         return found

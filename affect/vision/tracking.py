@@ -51,7 +51,7 @@ class Tracker:
     def frame_size(self, width: int, height: int) -> None:
         """Say how large the next frame is; another size than before means another camera, so tracks end."""
         if self._size not in (None, (width, height)):
-            self.visible, self._lost, self._detected = (), (), None
+            self.visible, self._lost, self._detected, self.followed = (), (), None, None
         self._size = width, height
 
     @property

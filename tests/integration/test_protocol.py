@@ -260,8 +260,8 @@ async def test_prohibited_use_is_refused(serve: Serve, grey_jpeg: bytes) -> None
 
 async def test_service_without_backend_says_so(serve: Serve) -> None:
     async with serve(engine=None, reason="weights are missing") as service:
-        assert _get(service, "/healthz")[0] == 200
-        status, body = _get(service, "/readyz")
+        assert (await asyncio.to_thread(_get, service, "/healthz"))[0] == 200
+        status, body = await asyncio.to_thread(_get, service, "/readyz")
         assert status == 503
         assert body["reason"] == "weights are missing"
         async with peer(service) as p:

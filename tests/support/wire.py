@@ -1,12 +1,14 @@
 """A client that speaks the protocol by hand."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from affect.service.framing import pack_frame
@@ -60,8 +62,9 @@ class Peer:
     async def closed(self, timeout: float = 10.0) -> int:
         """Read to the end; returns the close code."""
         async with asyncio.timeout(timeout):
-            async for data in self.socket:
-                self.seen.append(json.loads(data))
+            with contextlib.suppress(ConnectionClosed):
+                async for data in self.socket:
+                    self.seen.append(json.loads(data))
         assert self.socket.close_code is not None
         return self.socket.close_code
 

@@ -107,7 +107,10 @@ def _parse(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.
         if missing:
             raise MediaError(f"{path}: expected columns emotion,pixels,Usage, got {','.join(columns)}")
         for number, row in enumerate(reader, start=2):
-            pixels = np.array(row["pixels"].split(), dtype=np.int64)
+            try:
+                pixels = np.array((row["pixels"] or "").split(), dtype=np.int64)
+            except ValueError:
+                pixels = np.empty(0, np.int64)
             if pixels.size != SIDE * SIDE or pixels.min() < 0 or pixels.max() > 255:
                 raise MediaError(f"{path}, row {number}: expected {SIDE * SIDE} pixels 0-255, got {pixels.size}")
             if row["emotion"] not in set("0123456"):
@@ -117,4 +120,6 @@ def _parse(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.
             images.append(pixels.astype(np.uint8).reshape(SIDE, SIDE))
             labels.append(int(row["emotion"]))
             usage.append(SPLITS.index(row["Usage"]))
+    if not images:
+        raise MediaError(f"{path}: expected rows below the header, got none")
     return np.stack(images), np.array(labels, np.int8), np.array(usage, np.int8)

@@ -56,7 +56,7 @@ class State:
     best_loss: float = float("inf")
     best_loss_epoch: int = 0
     last_cut_epoch: int = 0
-    best_accuracy: float = 0.0
+    best_accuracy: float = -1.0
     best_accuracy_epoch: int = 0
     seconds: float = 0.0
 
@@ -145,9 +145,10 @@ class Run:
             self._judge(loss, accuracy, config)
             self.state.seconds += time.monotonic() - started
             lr = self.optimizer.param_groups[0]["lr"]
-            self._save(self.folder / "checkpoint.pt")
             if self.state.best_accuracy_epoch == self.state.epoch:
                 self._save(self.folder / "best.pt")
+            # Last, so that whatever stops us in between is done again by the resumed run.
+            self._save(self.folder / "checkpoint.pt")
             row = [self.state.epoch, lr, train_loss, loss, accuracy, self.state.seconds]
             self._log(row)
             progress(

@@ -10,7 +10,7 @@ from affect.registry import RecipeSpec
 def test_the_settings_are_those_of_the_report() -> None:
     train = NGUYEN2017.train
     assert (train["optimizer"], train["momentum"], train["nesterov"]) == ("sgd", 0.9, True)
-    assert (train["lr"], train["l2_kernels"], train["plateau_factor"]) == (0.01, 1e-3, 0.5)
+    assert (train["l2_kernels"], train["plateau_factor"]) == (1e-3, 0.5)
     assert NGUYEN2017_PLAIN.train["l2_kernels"] == 0
     assert NGUYEN2017_PLAIN.model["batch_norm"] is False
 

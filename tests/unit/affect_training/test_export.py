@@ -9,7 +9,7 @@ from affect_training import metrics
 from affect_training.config import RunConfig
 from affect_training.data import Fer2013
 from affect_training.export import export
-from affect_training.train import Run, build_model
+from affect_training.train import Run, build_model, predict_logits
 from safetensors.numpy import load_file
 
 from affect.inference.classify import classify
@@ -60,28 +60,28 @@ def test_the_sidecar_tells_how_the_weights_came_to_be(run: Run, tmp_path: Path) 
     assert sidecar.training["config"]["train"]["seed"] == 5
     assert sidecar.predictions == "tiny.publictest.safetensors"
     assert "PublicTest" in sidecar.data
-    assert {name: metric.n for name, metric in sidecar.metrics.items()} == {
-        "accuracy": 21,
-        "macro_f1": 21,
-        "nll": 10,
-        "ece": 10,
-        "ece_uncalibrated": 10,
-    }
+    names = {"accuracy", "macro_f1", "nll", "ece", "ece_uncalibrated"}
+    assert {name: metric.n for name, metric in sidecar.metrics.items()} == dict.fromkeys(names, 21)
+    assert {metric.split for metric in sidecar.metrics.values()} == {"PublicTest"}
     assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["architecture"] == "affect_tiny:Tiny"
 
 
-def test_the_temperature_is_fitted_on_even_rows_only(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_temperature_is_that_of_all_validation_faces_and_its_figures_are_cross_fitted(
+    run: Run, tmp_path: Path
 ) -> None:
-    asked: list[list[int]] = []
-
-    def spy(logits: metrics.Floats, labels: metrics.Labels) -> float:
-        asked.append(labels.tolist())
-        return 1.7
-
-    monkeypatch.setattr(metrics, "fit_temperature", spy)
-    assert export(run, tmp_path / "tiny.safetensors").temperature == 1.7
-    assert asked == [run.validation.labels[::2].tolist()]
+    sidecar = export(run, tmp_path / "tiny.safetensors")
+    stored = run.best()
+    stored.load_state_dict({k: v.half().float() for k, v in stored.state_dict().items()})
+    logits = predict_logits(stored, run.validation, run.normalise, run.device)
+    labels = run.validation.labels
+    assert sidecar.temperature == pytest.approx(metrics.fit_temperature(logits, labels), abs=1e-4)
+    halves = [
+        -np.log(
+            metrics.softmax(logits[mine::2], metrics.fit_temperature(logits[other::2], labels[other::2]))
+        )[np.arange(len(labels[mine::2])), labels[mine::2]]
+        for mine, other in ((0, 1), (1, 0))
+    ]
+    assert sidecar.metrics["nll"].value == pytest.approx(np.concatenate(halves).mean(), abs=1e-5)
 
 
 def test_the_best_epoch_is_exported_not_the_last(

@@ -98,3 +98,14 @@ def test_the_temperature_stays_in_its_range() -> None:
     certain = np.eye(7) * 3.0
     assert metrics.fit_temperature(certain, labels(*range(7))) == pytest.approx(0.2, rel=0.01)
     assert metrics.fit_temperature(certain, labels(1, 2, 3, 4, 5, 6, 0)) == pytest.approx(8, rel=0.01)
+
+
+def test_cross_fitting_judges_each_half_with_the_temperature_of_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The "temperature" of a half is its first label plus one: even rows 2, odd rows 4.
+    monkeypatch.setattr(metrics, "fit_temperature", lambda _, labels: float(labels[0] + 1))
+    logits = np.random.default_rng(0).normal(0, 3, (7, 5))
+    found = metrics.cross_fitted(logits, labels(1, 3, 1, 3, 1, 3, 1))
+    np.testing.assert_allclose(found[0::2], scipy_softmax(logits[0::2] / 4, axis=1))
+    np.testing.assert_allclose(found[1::2], scipy_softmax(logits[1::2] / 2, axis=1))

@@ -304,7 +304,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, database=None)
 def test_every_onset_has_exactly_one_offset_and_all_rules_hold(
     steps: list[tuple[float, LearnerState, float, int, OffsetReason | None]],
 ) -> None:
