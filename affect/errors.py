@@ -1,14 +1,14 @@
 """One tree of exceptions, each with a stable code that also travels on the wire.
 
-    AffectError
-    +-- SettingsError           a setting is unknown or out of range
-    +-- PluginError             a plugin could not be loaded, is unknown, or is registered twice
-    +-- BackendError            a backend failed to load or to predict
-    |   +-- CheckpointError     weights and sidecar are missing, corrupt or do not belong together
-    +-- FrameError              one frame cannot be used; the session goes on
-    +-- ProtocolError           a client broke the wire protocol
-    +-- PolicyError             consent is missing or the declared use is not allowed
-    +-- MediaError              a file cannot be read as a picture or video
+AffectError
++-- SettingsError           a setting is unknown or out of range
++-- PluginError             a plugin could not be loaded, is unknown, or is registered twice
++-- BackendError            a backend failed to load or to predict
+|   +-- CheckpointError     weights and sidecar are missing, corrupt or do not belong together
++-- FrameError              one frame cannot be used; the session goes on
++-- ProtocolError           a client broke the wire protocol
++-- PolicyError             consent is missing or the declared use is not allowed
++-- MediaError              a file cannot be read as a picture or video
 """
 
 from enum import StrEnum

@@ -202,9 +202,7 @@ class SyncAffectModule:
 
     def another(self, session: str) -> "SyncAffectModule":
         """Start another session on the same engine: the next learner, or the next file of a folder."""
-        return SyncAffectModule(
-            self._core.settings, session=session, engine=self._core.engine, host=self._core.host
-        )
+        return SyncAffectModule(self._core.settings, session=session, engine=self._core.engine, host=self._core.host)
 
     def push(self, image: bytes | ByteArray, t: float) -> tuple[Observation, list[CloudEvent]]:
         """Work on one frame.
@@ -248,4 +246,3 @@ class SyncAffectModule:
     def estimate(self) -> Estimate | None:
         """The latest belief."""
         return self._core.session.estimate
-

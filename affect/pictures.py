@@ -83,9 +83,7 @@ def load_backend(
     return FaceClassifier(host.create_backend(name or settings.inference.backend, where), where)
 
 
-def analyze_image(
-    picture: bytes | str | Path | ByteArray, *, settings: Settings | None = None
-) -> tuple[Face, ...]:
+def analyze_image(picture: bytes | str | Path | ByteArray, *, settings: Settings | None = None) -> tuple[Face, ...]:
     """Find and classify all faces of a picture.
 
     Args:
@@ -137,4 +135,3 @@ def _whole(image: ByteArray) -> FloatArray:
     """The affine of the whole picture, stretched to the square."""
     height, width = image.shape[:2]
     return np.array([[width, 0, 0], [0, height, 0]], np.float32)
-

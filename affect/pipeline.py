@@ -127,12 +127,12 @@ class Pipeline:
                 due.add(k)
         looked = sorted(due)
         wanted = [(batch[k].picture, trackers[k].hint) for k in looked]
-        for k, answer in zip(looked, self._detect(wanted), strict=True):
-            if isinstance(answer, FrameError):
-                errors[k] = answer
+        for k, found in zip(looked, self._detect(wanted), strict=True):
+            if isinstance(found, FrameError):
+                errors[k] = found
             else:
                 errors[k] = None
-                trackers[k].detected(batch[k].job.frame.t, answer)
+                trackers[k].detected(batch[k].job.frame.t, found)
         return errors
 
     def _detect(self, pictures: list[tuple[Picture, Hint]]) -> list[list[Detection] | FrameError]:
@@ -145,8 +145,8 @@ class Pipeline:
         self._count("detect", started, len(pictures))
         return answers
 
-    def _refine(self, items: list[tuple[Picture, FloatArray]]) -> list[Detection | None | FrameError]:
-        def run(some: list[tuple[Picture, FloatArray]]) -> list[Detection | None | FrameError]:
+    def _refine(self, items: list[tuple[Picture, FloatArray]]) -> list[Detection | FrameError | None]:
+        def run(some: list[tuple[Picture, FloatArray]]) -> list[Detection | FrameError | None]:
             images, boxes = [p.image for p, _ in some], [box for _, box in some]
             return list(_guarded(lambda: self.detector.refine(images, boxes), len(some)))
 
@@ -229,13 +229,9 @@ def _guarded(call: Callable[[], Sequence[T]], expected: int) -> Sequence[T]:
     try:
         answer = call()
     except Exception as exc:
-        raise FrameError(
-            f"the detector raised {type(exc).__name__}: {exc}", code=ErrorCode.DETECTOR_FAILED
-        ) from exc
+        raise FrameError(f"the detector raised {type(exc).__name__}: {exc}", code=ErrorCode.DETECTOR_FAILED) from exc
     if len(answer) != expected:
-        raise FrameError(
-            f"the detector answered {len(answer)} of {expected} images", code=ErrorCode.DETECTOR_FAILED
-        )
+        raise FrameError(f"the detector answered {len(answer)} of {expected} images", code=ErrorCode.DETECTOR_FAILED)
     return answer
 
 
@@ -296,4 +292,3 @@ def decode_threads(settings: Settings) -> int:
 def with_offline_search(settings: Settings) -> Settings:
     """Return settings for files: nothing is dropped there, so a missing face is looked for in every frame."""
     return settings.model_copy(update={"vision": settings.vision.model_copy(update={"search_s": 0.0})})
-

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from affect.inference.backend import Backend
     from affect.inference.device import Device
     from affect.learner.estimator import Estimator
-    from affect.types import LearnerEvent
     from affect.vision.detector import Detector
 
 

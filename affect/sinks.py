@@ -93,9 +93,7 @@ class SinkFanout:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return written, failed and dropped events of each sink."""
-        return {
-            w.name: {"written": w.written, "failed": w.failed, "dropped": w.dropped} for w in self._workers
-        }
+        return {w.name: {"written": w.written, "failed": w.failed, "dropped": w.dropped} for w in self._workers}
 
     def close(self) -> None:
         """Flush and end all sinks."""

@@ -155,9 +155,7 @@ class FakeDetector:
         self.detections = 0
         self.refinements = 0
 
-    def detect(
-        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
-    ) -> list[list[Detection]]:
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         """Find the face."""
         del hints
         self.detections += len(images)

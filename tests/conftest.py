@@ -6,23 +6,21 @@ from importlib import resources
 import cv2
 import numpy as np
 import pytest
+from support.engine import Engine
 
 from affect.inference.device import Device
-from affect.inference.engine import LocalEngine
-from affect.pipeline import FrameJob, Pipeline, PreparedFrame, build_engine
+from affect.pipeline import Pipeline, build_engine
 from affect.plugins import PluginHost
 from affect.settings import Settings
 from affect.testing import FakeBackend, FakeDetector
-from affect.types import ByteArray, FrameFaces
-
-Engine = LocalEngine[FrameJob, PreparedFrame, FrameFaces]
+from affect.types import ByteArray
 
 
 @pytest.fixture(scope="session")
 def astronaut() -> ByteArray:
     """The photograph that ships with the package, RGB [340, 340, 3]."""
     data = resources.files("affect.assets").joinpath("astronaut.jpg").read_bytes()
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    bgr = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 

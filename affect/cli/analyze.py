@@ -142,14 +142,23 @@ def observation_line(observation: Observation, index: int) -> dict[str, Any]:
 
 def _learner(face: Face | None) -> dict[str, Any]:
     if face is None:
-        return {"box": None, "track_id": None, "emotions": None, "landmarks": None, "pose": None, "quality": None}
+        return {
+            "box": None,
+            "track_id": None,
+            "emotions": None,
+            "landmarks": None,
+            "pose": None,
+            "quality": None,
+        }
     pose = face.pose
     return {
         "box": _box(face),
         "track_id": face.track_id,
         "emotions": _emotions(face),
         "landmarks": None if face.landmarks is None else [[round(float(v), 2) for v in p] for p in face.landmarks],
-        "pose": None if pose is None else {"yaw": _round(pose.yaw), "pitch": _round(pose.pitch), "roll": _round(pose.roll)},
+        "pose": None
+        if pose is None
+        else {"yaw": _round(pose.yaw), "pitch": _round(pose.pitch), "roll": _round(pose.roll)},
         "quality": _round(face.quality),
     }
 
@@ -171,9 +180,7 @@ def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _frames(
-    path: Path, every: int, progress: Progress, task: Any
-) -> Iterator[tuple[int, float, bytes | ByteArray]]:
+def _frames(path: Path, every: int, progress: Progress, task: Any) -> Iterator[tuple[int, float, bytes | ByteArray]]:
     if is_picture(path):
         progress.update(task, total=1)
         yield 0, 0.0, path.read_bytes()

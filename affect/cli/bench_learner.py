@@ -73,9 +73,7 @@ def face_pool(host: PluginHost, backend: str) -> FacePool:
     return FacePool(arrays["probabilities"].astype(np.float64), arrays["labels"].astype(np.int64))
 
 
-def run_model(
-    simulation: Simulation, settings: Settings, host: PluginHost
-) -> tuple[list[Segment], Ints, Floats]:
+def run_model(simulation: Simulation, settings: Settings, host: PluginHost) -> tuple[list[Segment], Ints, Floats]:
     """Run the learner model as the service does; return its detections, the label shown, and the belief."""
     model = LearnerModel(settings.learner, host.create_estimator(settings.learner.estimator))
     belief = np.empty((len(simulation.t), len(STATES)))
@@ -102,7 +100,12 @@ def _score_session(
     for name, rival in RIVALS.items():
         labels, distribution = rival(simulation, truth)
         add_session(
-            scores[name], simulation.t, simulation.states, segments(simulation.t, labels), labels, distribution
+            scores[name],
+            simulation.t,
+            simulation.states,
+            segments(simulation.t, labels),
+            labels,
+            distribution,
         )
     prior = np.tile(stationary(truth), (len(simulation.t), 1))
     quiet = np.full(len(simulation.t), STATES.index(LearnerState.NEUTRAL), np.int64)

@@ -34,7 +34,14 @@ _LOOP = 120
 
 
 def run(
-    settings: Settings, *, size: str, sessions: int, fps: float, seconds: float, frames: int, json_file: Path | None
+    settings: Settings,
+    *,
+    size: str,
+    sessions: int,
+    fps: float,
+    seconds: float,
+    frames: int,
+    json_file: Path | None,
 ) -> dict[str, Any]:
     """Measure and print.
 
@@ -68,7 +75,7 @@ def run(
 def moving_face(width: int, height: int, count: int, quality: int = 85) -> list[bytes]:
     """Return JPEGs of a face that wanders slowly over a grey wall."""
     data = resources.files("affect.assets").joinpath("astronaut.jpg").read_bytes()
-    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    photo = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
     side = int(min(width, height) * 0.9)
     photo = cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
     jpegs = []
@@ -138,8 +145,8 @@ def _floor(pipeline: Pipeline, jpegs: list[bytes], batch: int) -> tuple[float, f
     spec = pipeline.backend.input
     crops = torch.rand(batch, spec.channels, spec.size, spec.size, device=pipeline.device.torch)
 
-    def forward() -> None:
-        classify(pipeline.backend, crops)
+    def forward() -> object:
+        return classify(pipeline.backend, crops)
 
     with torch.inference_mode():
         forward()

@@ -17,13 +17,21 @@ from affect.settings import Settings
 from affect.settings.load import Loaded, leaves
 from affect.version import __version__
 
-_PACKAGES = ("torch", "torchvision", "opencv-python-headless", "numpy", "pydantic", "websockets", "facenet-pytorch")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "opencv-python-headless",
+    "numpy",
+    "pydantic",
+    "websockets",
+    "facenet-pytorch",
+)
 
 
 def run(loaded: Loaded, *, as_json: bool, everything: bool) -> int:
     """Print the report; returns 0, or 1 when something is wrong."""
     host = PluginHost(loaded.settings.plugins)
-    report = {
+    report: dict[str, Any] = {
         "versions": {
             "tutor-affect": __version__,
             "python": platform.python_version(),

@@ -61,7 +61,7 @@ def settings_of(ctx: click.Context, **overrides: Any) -> Loaded:
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser where there is a desktop.")
 @shared_options
 @click.pass_context
-def serve(ctx: click.Context, host: str | None, port: int | None, open_page: bool, **options: str | None) -> None:
+def serve(ctx: click.Context, /, host: str | None, port: int | None, open_page: bool, **options: str | None) -> None:
     """Start the websocket service and its page."""
     from affect.cli.serve import run
 
@@ -71,7 +71,9 @@ def serve(ctx: click.Context, host: str | None, port: int | None, open_page: boo
 
 @cli.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to."
+)
 @click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Take every Nth frame of a video.")
 @click.option("--all-faces", is_flag=True, help="Classify every face, not only the learner's.")
 @click.option("--no-plot", is_flag=True, help="Write no timeline plot.")
@@ -79,6 +81,7 @@ def serve(ctx: click.Context, host: str | None, port: int | None, open_page: boo
 @click.pass_context
 def analyze(
     ctx: click.Context,
+    /,
     inputs: tuple[Path, ...],
     out: Path,
     every: int,
@@ -101,7 +104,13 @@ def analyze(
 @shared_options
 @click.pass_context
 def watch(
-    ctx: click.Context, camera: int, fps: float, seconds: float | None, video: Path | None, **options: str | None
+    ctx: click.Context,
+    /,
+    camera: int,
+    fps: float,
+    seconds: float | None,
+    video: Path | None,
+    **options: str | None,
 ) -> None:
     """Watch the local webcam in the terminal."""
     from affect.cli.watch import run
@@ -114,7 +123,7 @@ def watch(
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of every plugin's settings.")
 @click.option("--strict", is_flag=True, help="Fail when a plugin failed.")
 @click.pass_context
-def plugins(ctx: click.Context, as_json: bool, schema: bool, strict: bool) -> None:
+def plugins(ctx: click.Context, /, as_json: bool, schema: bool, strict: bool) -> None:
     """List plugins: what they provide, or why they did not load."""
     from affect.cli.plugins import run
 
@@ -126,7 +135,7 @@ def plugins(ctx: click.Context, as_json: bool, schema: bool, strict: bool) -> No
 @click.option("--all", "everything", is_flag=True, help="Show every setting, not only the changed ones.")
 @shared_options
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool, everything: bool, **options: str | None) -> None:
+def doctor(ctx: click.Context, /, as_json: bool, everything: bool, **options: str | None) -> None:
     """Tell whether this machine can run it: device, plugins, weights, settings and where each came from."""
     from affect.cli.doctor import run
 
@@ -149,6 +158,7 @@ def bench() -> None:
 @click.pass_context
 def bench_pipeline(
     ctx: click.Context,
+    /,
     size: str,
     sessions: int,
     fps: float,
@@ -174,6 +184,7 @@ def bench_pipeline(
 @click.pass_context
 def bench_learner(
     ctx: click.Context,
+    /,
     sessions: int,
     minutes: float,
     fps: float,

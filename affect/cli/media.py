@@ -13,7 +13,9 @@ from affect.errors import MediaError
 from affect.types import ByteArray
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-VIDEOS = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".gif", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".wmv"})
+VIDEOS = frozenset(
+    {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".gif", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".wmv"}
+)
 _DEFAULT_FPS = 25.0
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from affect.plugins import PluginHost
+from affect.registry import Registry
 from affect.settings import Settings
 
 
@@ -38,7 +39,7 @@ def _table(host: PluginHost) -> Table:
 
 
 def _schemas(host: PluginHost) -> dict[str, Any]:
-    kinds = {
+    kinds: dict[str, Registry[Any]] = {
         "backends": host.backends,
         "detectors": host.detectors,
         "estimators": host.estimators,

@@ -35,8 +35,7 @@ def run(settings: Settings, *, open_page: bool) -> None:
     try:
         service = AffectService(settings, host, engine)
         click.echo(
-            f"backend {settings.inference.backend}, detector {settings.vision.detector}, "
-            f"{pipeline.device.description}"
+            f"backend {settings.inference.backend}, detector {settings.vision.detector}, {pipeline.device.description}"
         )
         asyncio.run(_serve(service, open_page=open_page))
     except OSError as exc:

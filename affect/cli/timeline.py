@@ -46,7 +46,7 @@ def plot_timeline(base: Path, observations: Sequence[dict[str, Any]], events: Se
     figure.savefig(f"{base}.timeline.svg", metadata={"Date": None})
 
 
-def _series(observations: Sequence[dict[str, Any]], get: Any) -> np.ndarray:  # type: ignore[type-arg]
+def _series(observations: Sequence[dict[str, Any]], get: Any) -> np.ndarray:
     values = (get(line) for line in observations)
     return np.array([np.nan if value is None else value for value in values], float)
 

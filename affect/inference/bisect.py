@@ -8,7 +8,7 @@ R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
 
 
-def bisect(run: Callable[[list[T]], list[R | E]], items: list[T], error: type[E]) -> list[R | E]:
+def bisect(run: Callable[[list[T]], list[R]], items: list[T], error: type[E]) -> list[R | E]:
     """Run a batch; when it raises, run its halves, down to single items.
 
     Args:
@@ -22,7 +22,7 @@ def bisect(run: Callable[[list[T]], list[R | E]], items: list[T], error: type[E]
     if not items:
         return []
     try:
-        return run(items)
+        return list(run(items))
     except error as exc:
         if len(items) == 1:
             return [exc]

@@ -39,7 +39,8 @@ def classify(backend: Backend, crops: torch.Tensor) -> list[FloatArray | Backend
             raise BackendError(f"the backend raised {type(exc).__name__}: {exc}") from exc
         if not isinstance(logits, torch.Tensor):
             raise BackendError(
-                f"the backend returned {type(logits).__name__}, expected a tensor", code=ErrorCode.BACKEND_BAD_OUTPUT
+                f"the backend returned {type(logits).__name__}, expected a tensor",
+                code=ErrorCode.BACKEND_BAD_OUTPUT,
             )
         if tuple(logits.shape) != (len(rows), len(EMOTIONS)):
             raise BackendError(

@@ -23,13 +23,12 @@ JobT = TypeVar("JobT")
 JobT_contra = TypeVar("JobT_contra", contravariant=True)
 PreparedT = TypeVar("PreparedT")
 ResultT = TypeVar("ResultT")
-ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 
-class InferenceEngine(Protocol[JobT_contra, ResultT_co]):
+class InferenceEngine(Protocol[JobT_contra, ResultT]):
     """What gateways talk to; the local engine below is one, a cluster may be another."""
 
-    def submit(self, job: JobT_contra) -> Future[ResultT_co]:
+    def submit(self, job: JobT_contra) -> Future[ResultT]:
         """Queue a job; the future raises an `AffectError` when the job failed."""
         ...
 
@@ -113,7 +112,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
 
     def _stream(self) -> AbstractContextManager[object]:
         if self._device.is_cuda:
-            return torch.cuda.stream(torch.cuda.Stream(self._device.torch))  # type: ignore[no-any-return]
+            return torch.cuda.stream(torch.cuda.Stream(self._device.torch))  # type: ignore[no-untyped-call]
         return nullcontext()
 
     def _run(self) -> None:
@@ -139,7 +138,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
                 if self._closed and not self._queue:
                     return None
                 self._changed.wait()
-            taken = []
+            taken: list[tuple[Future[PreparedT], Future[ResultT]]] = []
             while self._queue and self._queue[0][0].done() and len(taken) < self._max_batch:
                 job = self._queue.popleft()
                 if job[1].set_running_or_notify_cancel():  # whoever asked may have gone meanwhile

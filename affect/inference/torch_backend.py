@@ -55,7 +55,9 @@ class TorchBackend:
     def warmup(self) -> None:
         """Run the batch sizes that choose their kernels first."""
         for count in (1, 8):
-            self.predict(torch.zeros(count, self.input.channels, self.input.size, self.input.size, device=self.device.torch))
+            self.predict(
+                torch.zeros(count, self.input.channels, self.input.size, self.input.size, device=self.device.torch)
+            )
 
     def close(self) -> None:
         """Drop the network."""

@@ -46,9 +46,7 @@ class Circumplex:
     """Smoothed valence and arousal of one session."""
 
     def __init__(self, settings: CircumplexSettings) -> None:
-        self._table = np.array(
-            [[settings.valence[e], settings.arousal[e]] for e in EMOTIONS], np.float64
-        )
+        self._table = np.array([[settings.valence[e], settings.arousal[e]] for e in EMOTIONS], np.float64)
         self._filters = tuple(
             OneEuro(settings.min_cutoff_hz, settings.beta, settings.derivative_cutoff_hz) for _ in range(2)
         )

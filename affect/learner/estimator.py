@@ -138,8 +138,7 @@ class _Tables:
         shares = np.maximum([settings.class_shares[e] for e in EMOTIONS], settings.min_share)
         self.shares: Floats = shares / shares.sum()
         self.log_host = {
-            kind: np.log(np.array([row[s] for s in STATES], np.float64))
-            for kind, row in settings.host_evidence.items()
+            kind: np.log(np.array([row[s] for s in STATES], np.float64)) for kind, row in settings.host_evidence.items()
         }
 
 

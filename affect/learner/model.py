@@ -10,7 +10,6 @@ from affect.learner.evidence import face_evidence
 from affect.settings.learner import LearnerSettings
 from affect.types import Estimate, FloatArray, FrameFaces, LearnerEvent, Observation
 
-
 CORRECTED = "corrected"
 """Phase of the event that records a correction; it is neither onset nor offset."""
 
@@ -91,16 +90,12 @@ class LearnerModel:
         mean, strength = self.estimator.rest
         return np.asarray(self._circumplex.of(mean) * strength, np.float32)
 
-    def _conclude(
-        self, t: float, states: FloatArray, evidence: Evidence
-    ) -> tuple[Estimate, list[LearnerEvent]]:
+    def _conclude(self, t: float, states: FloatArray, evidence: Evidence) -> tuple[Estimate, list[LearnerEvent]]:
         if evidence is not Evidence.NONE:
             self._evidence_t = t
         before = self._presence
         self._presence = self._present(t)
-        estimate = Estimate(
-            t, states, self._circumplex.valence, self._circumplex.arousal, self._presence, evidence
-        )
+        estimate = Estimate(t, states, self._circumplex.valence, self._circumplex.arousal, self._presence, evidence)
         events: list[LearnerEvent] = []
         if self._presence is not before:
             since = t if self._face_t is None else self._face_t

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from affect.labels import EMOTIONS, STATES, Emotion, LearnerState
 from affect.learner.dynamics import stationary
 from affect.learner.simulate import Floats, Ints, Simulation
-from affect.labels import EMOTIONS, STATES, Emotion, LearnerState
 from affect.settings.learner import HmmSettings
 
 Rival = Callable[[Simulation, HmmSettings], tuple[Ints, Floats]]
@@ -42,9 +42,7 @@ def ema_threshold(
     return labels, _posterior(smooth, settings)
 
 
-def majority_vote(
-    simulation: Simulation, settings: HmmSettings, window_s: float = 5.0
-) -> tuple[Ints, Floats]:
+def majority_vote(simulation: Simulation, settings: HmmSettings, window_s: float = 5.0) -> tuple[Ints, Floats]:
     """Label by the most frequent argmax of the last seconds; the distribution is the votes, smoothed by one."""
     labels, _ = raw_argmax(simulation, settings)
     seen = ~np.isnan(simulation.faces[:, 0])

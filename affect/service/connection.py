@@ -1,7 +1,7 @@
 """One socket: hello, then a reader that takes messages and a writer that empties the outbox."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from websockets.asyncio.server import ServerConnection
@@ -11,7 +11,7 @@ from affect.errors import AffectError, ErrorCode, PolicyError, ProtocolError
 from affect.labels import EMOTIONS, STATES
 from affect.service.auth import token_accepted
 from affect.service.framing import unpack_frame
-from affect.service.outbox import Outbox, OutboxFull
+from affect.service.outbox import Outbox, OutboxFullError
 from affect.service.policy import check_consent
 from affect.service.protocol import (
     CLIENT_ADAPTER,
@@ -83,7 +83,8 @@ class Connection:
         assert self._session is not None
         reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         try:
-            await asyncio.wait([reader, writer, self._end], return_when=asyncio.FIRST_COMPLETED)
+            waiting: list[asyncio.Future[Any]] = [reader, writer, self._end]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if self._end.done():
                 end = self._end.result()
                 if isinstance(end, AffectError):
@@ -228,7 +229,9 @@ class Connection:
 
     def _require(self, role: str, what: str) -> None:
         if role not in self._roles:
-            raise ProtocolError(f"{what} need the role {role}, this socket has {self._roles}", code=ErrorCode.NOT_ALLOWED)
+            raise ProtocolError(
+                f"{what} need the role {role}, this socket has {self._roles}", code=ErrorCode.NOT_ALLOWED
+            )
 
     # Writing
 
@@ -237,7 +240,7 @@ class Connection:
             return
         try:
             self._outbox.put(message)
-        except OutboxFull:
+        except OutboxFullError:
             self._fail(
                 ProtocolError(
                     f"{len(self._outbox)} messages wait for this consumer; connect again and resume",

@@ -30,7 +30,9 @@ def face_message(face: Face) -> FaceMessage:
     return FaceMessage(
         track_id=face.track_id,
         box=(x0, y0, x1, y1),
-        landmarks=None if face.landmarks is None else [(round(float(x), 1), round(float(y), 1)) for x, y in face.landmarks],
+        landmarks=None
+        if face.landmarks is None
+        else [(round(float(x), 1), round(float(y), 1)) for x, y in face.landmarks],
         score=round(face.score, 4),
         pose=None
         if face.pose is None

@@ -13,7 +13,7 @@ from affect.service.protocol import (
 )
 
 
-class OutboxFull(Exception):
+class OutboxFullError(Exception):
     """The consumer is too far behind; close it, it can resume."""
 
 
@@ -39,7 +39,7 @@ class Outbox:
         """Queue a message.
 
         Raises:
-            OutboxFull: Capacity is reached and nothing can be replaced.
+            OutboxFullError: Capacity is reached and nothing can be replaced.
         """
         if self._closed:
             return
@@ -49,7 +49,7 @@ class Outbox:
             del self._items[key]
             self.coalesced += 1
         elif len(self._items) >= self._capacity:
-            raise OutboxFull
+            raise OutboxFullError
         if key is None:
             self._count += 1
             key = ("", str(self._count))

@@ -10,7 +10,41 @@ from affect.service.protocol import Consent
 from affect.settings.service import ServiceSettings
 
 EU_AND_EEA = frozenset(
-    "EU EEA AT BE BG HR CY CZ DK EE FI FR DE GR EL HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE IS LI NO".split()
+    [
+        "EU",
+        "EEA",
+        "AT",
+        "BE",
+        "BG",
+        "HR",
+        "CY",
+        "CZ",
+        "DK",
+        "EE",
+        "FI",
+        "FR",
+        "DE",
+        "GR",
+        "EL",
+        "HU",
+        "IE",
+        "IT",
+        "LV",
+        "LT",
+        "LU",
+        "MT",
+        "NL",
+        "PL",
+        "PT",
+        "RO",
+        "SK",
+        "SI",
+        "ES",
+        "SE",
+        "IS",
+        "LI",
+        "NO",
+    ]
 )
 PROHIBITED_CONTEXTS = frozenset({"education_institution", "workplace"})
 EXEMPT_PURPOSES = ("medical", "safety")

@@ -205,7 +205,9 @@ class FaceMessage(Message):
 
     track_id: int
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels of the frame as sent.")
-    landmarks: list[tuple[float, float]] | None = Field(description="Eyes, nose, mouth corners; the left of the picture first.")
+    landmarks: list[tuple[float, float]] | None = Field(
+        description="Eyes, nose, mouth corners; the left of the picture first."
+    )
     score: float
     pose: Pose | None
     quality: float
@@ -279,7 +281,8 @@ class Pong(Message):
 
 
 ServerMessage = Annotated[
-    Welcome | Snapshot | Event | ObservationMessage | Status | Flow | Error | Pong, Field(discriminator="type")
+    Welcome | Snapshot | Event | ObservationMessage | Status | Flow | Error | Pong,
+    Field(discriminator="type"),
 ]
 
 CLIENT_ADAPTER: TypeAdapter[Any] = TypeAdapter(ClientMessage)

@@ -43,9 +43,7 @@ class AffectService:
         PluginError: A named sink or the estimator is unknown.
     """
 
-    def __init__(
-        self, settings: Settings, host: PluginHost, engine: FrameEngine | None, reason: str = ""
-    ) -> None:
+    def __init__(self, settings: Settings, host: PluginHost, engine: FrameEngine | None, reason: str = "") -> None:
         check_bind(settings.service)
         host.estimators.get(settings.learner.estimator)
         self.settings, self.host, self.engine, self.reason = settings, host, engine, reason

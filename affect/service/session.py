@@ -331,5 +331,3 @@ class ServiceSession:
             consent=self.consent,
             backend_ok=self.backend_ok,
         )
-
-

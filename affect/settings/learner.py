@@ -128,7 +128,9 @@ class HmmSettings(BaseModel):
             if set(row_by_state) != set(STATES) or min(row_by_state.values()) <= 0:
                 raise ValueError(f"host_evidence.{kind} must give a positive number for each of {', '.join(STATES)}")
         if min(self.tau_c_s, self.tau_host_s, self.correction_factor) <= 0 or not 0 <= self.baseline_weight <= 1:
-            raise ValueError("tau_c_s, tau_host_s and correction_factor must be positive, baseline_weight between 0 and 1")
+            raise ValueError(
+                "tau_c_s, tau_host_s and correction_factor must be positive, baseline_weight between 0 and 1"
+            )
         return self
 
 
@@ -236,7 +238,9 @@ class LearnerSettings(BaseModel):
     min_quality: float = _sourced(0.3, "Faces of lower quality give no evidence, 0-1.", "[D]")
     absent_s: float = _sourced(5.0, "No face for this long means absent, seconds.", "[D]")
     hold_s: float = _sourced(
-        3.0, "Without evidence nothing begins or ends for this long: a hand before the face is no event.", "[D]"
+        3.0,
+        "Without evidence nothing begins or ends for this long: a hand before the face is no event.",
+        "[D]",
     )
     circumplex: CircumplexSettings = Field(default_factory=CircumplexSettings)
     events: EventSettings = Field(default_factory=EventSettings)

@@ -16,7 +16,9 @@ class VisionSettings(BaseModel):
     )
     min_side: int = Field(default=24, ge=12, description="Pictures with a shorter side are refused.")
     max_side: int = Field(
-        default=1280, ge=64, description="Longer pictures are worked on at this size; results keep the frame's pixels."
+        default=1280,
+        ge=64,
+        description="Longer pictures are worked on at this size; results keep the frame's pixels.",
     )
     redetect_s: float = Field(
         default=3.0, ge=0, description="While faces are tracked, a full detection at most this often."
@@ -25,10 +27,14 @@ class VisionSettings(BaseModel):
         default=0.5, ge=0, description="While no face is found, a full detection at most this often."
     )
     lost_s: float = Field(
-        default=1.5, ge=0, description="A face found again near its last place within this time keeps its track id."
+        default=1.5,
+        ge=0,
+        description="A face found again near its last place within this time keeps its track id.",
     )
     switch_s: float = Field(
-        default=3.0, ge=0, description="The session follows another face when the learner's is gone this long."
+        default=3.0,
+        ge=0,
+        description="The session follows another face when the learner's is gone this long.",
     )
     all_faces: bool = Field(default=False, description="Classify every face, not only the learner's.")
 

@@ -2,9 +2,9 @@
 
 An affine here is [2, 3] and maps the unit square of the crop (x right, y down) to pixels of the picture. On the
 host only the few pixels a face needs are gathered, and large ones averaged down by a whole factor to at most two
-source pixels an output pixel; on the device one bilinear grid sample makes the crop. Each output pixel is the mean of four taps, spread
-by half of what a source pixel is smaller than an output pixel: a picture at the crop's own scale passes unchanged
-(FER2013's images must, to the last grey level), and a larger face is not aliased.
+source pixels an output pixel; on the device one bilinear grid sample makes the crop. Each output pixel is the mean
+of four taps, spread by half of what a source pixel is smaller than an output pixel: a picture at the crop's own
+scale passes unchanged (FER2013's images must, to the last grey level), and a larger face is not aliased.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from affect.types import ByteArray, CropGeometry, FloatArray
-
 
 
 def align(landmarks: FloatArray, geometry: CropGeometry) -> FloatArray:

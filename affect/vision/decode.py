@@ -81,8 +81,7 @@ def _check_size(width: int, height: int, settings: VisionSettings) -> None:
         )
     if min(width, height) < settings.min_side:
         raise FrameError(
-            f"picture of {width}x{height} pixels; at least {settings.min_side} a side are needed "
-            "(vision.min_side)",
+            f"picture of {width}x{height} pixels; at least {settings.min_side} a side are needed (vision.min_side)",
             code=ErrorCode.IMAGE_TOO_SMALL,
         )
 

@@ -25,9 +25,7 @@ class Hint:
 class Detector(Protocol):
     """Finds faces. Stateless: tracking keeps the state of a session."""
 
-    def detect(
-        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
-    ) -> list[list[Detection]]:
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         """Find all faces of each uint8 RGB image [H, W, 3], best first.
 
         Args:

@@ -21,14 +21,12 @@ class Haar:
 
     def __init__(self, settings: HaarSettings) -> None:
         self.settings = settings
-        path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+        path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
         self._cascade = cv2.CascadeClassifier(str(path))
         if self._cascade.empty():
             raise BackendError(f"{path}: OpenCV has no such cascade", code=ErrorCode.BACKEND_UNAVAILABLE)
 
-    def detect(
-        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
-    ) -> list[list[Detection]]:
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         """Find all faces of each image, best first."""
         hints = hints or [Hint()] * len(images)
         sides = [

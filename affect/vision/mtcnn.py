@@ -36,25 +36,19 @@ class Mtcnn:
         autocast: Makes the context in which the larger nets' convolutions run (reduced precision).
     """
 
-    def __init__(
-        self, settings: MtcnnSettings, device: torch.device, autocast: Autocast = nullcontext
-    ) -> None:
+    def __init__(self, settings: MtcnnSettings, device: torch.device, autocast: Autocast = nullcontext) -> None:
         self.settings = settings
         self.device = device
         self.pnet, self.rnet, self.onet = load_nets(device, autocast)
 
-    def detect(
-        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
-    ) -> list[list[Detection]]:
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         """Find all faces of each image, best first; small ones are looked for where no larger one is."""
         hints = hints or [Hint()] * len(images)
         first = [max(hint.smallest, self._first_size(image)) for hint, image in zip(hints, images, strict=True)]
         known = [hint.known for hint in hints]
         found = self._detect(images, first, known)
         empty = [
-            k
-            for k, image in enumerate(images)
-            if not found[k] and not known[k] and first[k] > self._smallest(image)
+            k for k, image in enumerate(images) if not found[k] and not known[k] and first[k] > self._smallest(image)
         ]
         if empty:
             rest = [images[k] for k in empty]
@@ -78,11 +72,11 @@ class Mtcnn:
         ]
 
     def _first_size(self, image: ByteArray) -> float:
-        return max(self._smallest(image), self.settings.min_face * min(image.shape[:2]))
+        return float(max(self._smallest(image), self.settings.min_face * min(image.shape[:2])))
 
     def _smallest(self, image: ByteArray) -> float:
         shrink = max(1.0, max(image.shape[:2]) / self.settings.detect_side)
-        return self.settings.min_face_px * shrink
+        return float(self.settings.min_face_px * shrink)
 
     @torch.inference_mode()
     def _detect(
@@ -101,9 +95,7 @@ class Mtcnn:
                 faces[k].append(Detection(refined[j], landmarks[j], float(probability[j])))
         return faces
 
-    def _propose(
-        self, images: Sequence[ByteArray], min_faces: Sequence[float]
-    ) -> tuple[Ints, FloatArray]:
+    def _propose(self, images: Sequence[ByteArray], min_faces: Sequence[float]) -> tuple[Ints, FloatArray]:
         """Run P-Net over a pyramid; return frame index [M] and square boxes [M, 4] in pixels of the images."""
         # Every frame is shrunk so that its smallest wanted face is one P-Net cell: that is the pyramid's base.
         bases: list[ByteArray] = []
@@ -159,7 +151,10 @@ class Mtcnn:
         return which, _squares(found.astype(np.float32))
 
     def _reject(
-        self, images: Sequence[ByteArray], which: np.ndarray, boxes: np.ndarray  # type: ignore[type-arg]
+        self,
+        images: Sequence[ByteArray],
+        which: np.ndarray,
+        boxes: np.ndarray,
     ) -> tuple[Ints, FloatArray]:
         """Run R-Net over all candidates; return those it keeps, refined and square."""
         if not len(which):
@@ -173,9 +168,7 @@ class Mtcnn:
         refined = _shift(candidates[keep], offsets[good][keep])
         return frames[keep].cpu().numpy(), _squares(refined.cpu().numpy())
 
-    def _o_net(
-        self, images: Sequence[ByteArray], squares: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _o_net(self, images: Sequence[ByteArray], squares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Run O-Net; return probability [N], refined boxes [N, 4] and landmarks [N, 5, 2] in pixels."""
         probability, offsets, points = self.onet(self._crops(images, squares, 48))
         boxes = torch.from_numpy(squares).to(self.device)
@@ -190,9 +183,7 @@ class Mtcnn:
         return ((crops * 255 - 127.5) * 0.0078125).contiguous(memory_format=torch.channels_last)
 
 
-def _without_known(
-    which: Ints, boxes: FloatArray, known: Sequence[Sequence[FloatArray]]
-) -> tuple[Ints, FloatArray]:
+def _without_known(which: Ints, boxes: FloatArray, known: Sequence[Sequence[FloatArray]]) -> tuple[Ints, FloatArray]:
     """Drop candidates whose centre lies in a face that is known already: most lie there, and each costs a crop."""
     keep = np.ones(len(which), bool)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -210,14 +201,16 @@ def _shift(boxes: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
 
 
 def _square(box: FloatArray) -> FloatArray:
-    return _squares(box[None])[0]
+    square: FloatArray = _squares(box[None])[0]
+    return square
 
 
 def _squares(boxes: FloatArray) -> FloatArray:
     """Return the squares [N, 4] of the longer side around each box's centre."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
-    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+    squares: FloatArray = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+    return squares
 
 
 def _suppress_contained(boxes: FloatArray, scores: FloatArray, limit: float = 0.7) -> list[int]:

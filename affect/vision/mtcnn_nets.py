@@ -143,5 +143,5 @@ def load_nets(device: torch.device, autocast: Autocast = nullcontext) -> tuple[P
         if found != expected:
             raise BackendError(f"{path}: sha256 is {found}, expected {expected}", code=ErrorCode.BAD_CHECKPOINT)
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        net.to(device, memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)
+        net.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(requires_grad=False)
     return nets

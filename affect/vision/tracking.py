@@ -102,11 +102,7 @@ class Tracker:
         recent = [track for track in self._lost if t - track.seen <= self.settings.lost_s]
         candidates = [*self.visible, *recent]
         pairs = sorted(
-            (
-                (_likeness(track.face, face), i, j)
-                for i, track in enumerate(candidates)
-                for j, face in enumerate(faces)
-            ),
+            ((_likeness(track.face, face), i, j) for i, track in enumerate(candidates) for j, face in enumerate(faces)),
             reverse=True,
         )
         kept: list[Track] = []

@@ -5,7 +5,7 @@ No package of a registry carries the file (`face_detection_yunet_2023mar.onnx` o
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,9 +32,7 @@ class Yunet:
         except cv2.error as exc:
             raise BackendError(f"{settings.model}: not a YuNet model ({exc})", code=ErrorCode.BAD_CHECKPOINT) from exc
 
-    def detect(
-        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
-    ) -> list[list[Detection]]:
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         """Find all faces of each image, best first; the whole scan is so fast that hints save nothing."""
         del hints
         return [self._detect(image) for image in images]
@@ -49,6 +47,7 @@ class Yunet:
         size = max(16, round(width * ratio)), max(16, round(height * ratio))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         self._net.setInputSize(size)
+        rows: Any
         _, rows = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         if rows is None:
             return []

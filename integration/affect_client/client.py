@@ -1,10 +1,10 @@
 """An async client of the affect service: connects, consents, sends frames, yields typed messages, reconnects.
 
-    async with AffectClient("ws://127.0.0.1:8765/ws") as client:
-        await client.consent()
-        await client.send_frame(jpeg, t)
-        async for message in client:
-            ...
+async with AffectClient("ws://127.0.0.1:8765/ws") as client:
+    await client.consent()
+    await client.send_frame(jpeg, t)
+    async for message in client:
+        ...
 """
 
 import asyncio
@@ -193,9 +193,10 @@ class AffectClient:
             except (OSError, InvalidHandshake, ConnectionClosed) as exc:
                 if isinstance(exc, ConnectionClosed) and exc.rcvd and exc.rcvd.code in FINAL_CODES:
                     raise ProtocolError(
-                        f"the service closed with {exc.rcvd.code}: {exc.rcvd.reason}", code=ErrorCode.NOT_ALLOWED
+                        f"the service closed with {exc.rcvd.code}: {exc.rcvd.reason}",
+                        code=ErrorCode.NOT_ALLOWED,
                     ) from exc
-                await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311
+                await asyncio.sleep(pause * random.uniform(0.7, 1.3))
                 pause = min(pause * 2, longest)
 
     async def _hello(self, *, resume: bool) -> None:

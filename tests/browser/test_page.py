@@ -40,7 +40,10 @@ async def page(browser: Browser, service: AffectService) -> AsyncIterator[Page]:
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     foreign: list[str] = []
-    page.on("request", lambda r: None if "127.0.0.1" in r.url or r.url.startswith(("blob:", "data:")) else foreign.append(r.url))
+    page.on(
+        "request",
+        lambda r: None if "127.0.0.1" in r.url or r.url.startswith(("blob:", "data:")) else foreign.append(r.url),
+    )
     await page.goto(service.url)
     yield page
     assert problems == []
@@ -105,7 +108,9 @@ async def test_a_recorded_file_works_too(page: Page, video_file: Path) -> None:
 async def test_the_page_says_when_the_service_is_gone(page: Page, service: AffectService) -> None:
     await expect(page.locator("#connection")).to_contain_text("connected", timeout=_LONG_MS)
     await service.stop()
-    await expect(page.locator("#connection")).not_to_have_text(re.compile("^connected", re.IGNORECASE), timeout=_LONG_MS)
+    await expect(page.locator("#connection")).not_to_have_text(
+        re.compile("^connected", re.IGNORECASE), timeout=_LONG_MS
+    )
 
 
 async def test_every_control_has_a_name(page: Page) -> None:

@@ -5,16 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from support.engine import Engine
 from support.wire import Serve
 
-from affect.inference.engine import LocalEngine
-from affect.pipeline import FrameJob, PreparedFrame
 from affect.plugins import PluginHost
 from affect.service.server import AffectService
 from affect.settings import Settings
-from affect.types import FrameFaces
-
-Engine = LocalEngine[FrameJob, PreparedFrame, FrameFaces]
 
 
 @pytest.fixture
@@ -25,11 +21,11 @@ def serve(fake_engine: Engine) -> Serve:
     async def start(
         settings: dict[str, Any] | None = None, engine: Any = fake_engine, reason: str = ""
     ) -> AsyncIterator[AffectService]:
-        merged = Settings.model_validate({**(settings or {}), "service": {"port": 0, **(settings or {}).get("service", {})}})
+        merged = Settings.model_validate(
+            {**(settings or {}), "service": {"port": 0, **(settings or {}).get("service", {})}}
+        )
         service = AffectService(merged, PluginHost(merged.plugins), engine, reason)
         async with service.running():
             yield service
 
     return start
-
-

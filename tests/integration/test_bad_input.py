@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,14 @@ async def test_bad_message(serve: Serve, grey_jpeg: bytes, message: str) -> None
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x01", b"\x02\x01\x00\x02{}", b"\x01\x09\x00\x02{}", b"\x01\x01\xff\xff{}", b"\x01\x01\x00\x02{}"],
+    [
+        b"",
+        b"\x01",
+        b"\x02\x01\x00\x02{}",
+        b"\x01\x09\x00\x02{}",
+        b"\x01\x01\xff\xff{}",
+        b"\x01\x01\x00\x02{}",
+    ],
 )
 async def test_bad_binary_frame(serve: Serve, grey_jpeg: bytes, data: bytes) -> None:
     async with serve() as service, peer(service) as p:
@@ -173,25 +181,22 @@ def striped(level: int) -> bytes:
 async def test_a_failing_face_costs_only_itself(serve: Serve, level: int, code: str) -> None:
     settings = Settings()
     backend = PoisonableBackend()
-    engine = build_engine(
-        Pipeline(FakeDetector(), backend, Device("cpu", "float32"), settings.vision), settings
-    )
+    engine = build_engine(Pipeline(FakeDetector(), backend, Device("cpu", "float32"), settings.vision), settings)
     try:
-        async with serve(engine=engine) as service:
-            async with peer(service) as bad, peer(service) as good:
-                await bad.consented(observations=True)
-                await good.consented(observations=True)
-                for k in range(5):
-                    seq = await bad.frame(striped(level), k / 5, media="image/png")
-                    await good.frame(striped(200), k / 5, media="image/png")
-                    error = await bad.until("error")
-                    assert (error["code"], error["ref"]) == (code, seq)
-                    observation = await bad.until("observation")
-                    assert observation["faces"][0]["emotions"] is None
-                    assert observation["evidence"] == "none"
-                    fine = await good.until("observation")
-                    assert fine["faces"][0]["emotions"] is not None
-                assert good.of("error") == []
+        async with serve(engine=engine) as service, peer(service) as bad, peer(service) as good:
+            await bad.consented(observations=True)
+            await good.consented(observations=True)
+            for k in range(5):
+                seq = await bad.frame(striped(level), k / 5, media="image/png")
+                await good.frame(striped(200), k / 5, media="image/png")
+                error = await bad.until("error")
+                assert (error["code"], error["ref"]) == (code, seq)
+                observation = await bad.until("observation")
+                assert observation["faces"][0]["emotions"] is None
+                assert observation["evidence"] == "none"
+                fine = await good.until("observation")
+                assert fine["faces"][0]["emotions"] is not None
+            assert good.of("error") == []
     finally:
         engine.close()
 
@@ -199,22 +204,20 @@ async def test_a_failing_face_costs_only_itself(serve: Serve, level: int, code: 
 class CrowdDetector(FakeDetector):
     """Sees twenty faces in a row."""
 
-    def detect(self, images: Any, hints: list[Hint] | None = None) -> list[list[Detection]]:  # type: ignore[override]
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         row = []
         for k in range(20):
             box = np.array([k * 30, 10, k * 30 + 24 + k / 10, 34 + k / 10], np.float32)
             row.append(Detection(box, None, 0.9))
         return [row for _ in images]
 
-    def refine(self, images: list[ByteArray], boxes: list[FloatArray]) -> list[Detection | None]:  # type: ignore[override]
+    def refine(self, images: Sequence[ByteArray], boxes: Sequence[FloatArray]) -> list[Detection | None]:
         return [Detection(box, None, 0.9) for box in boxes]
 
 
 async def test_twenty_faces(serve: Serve) -> None:
     settings = Settings.model_validate({"vision": {"all_faces": True}})
-    engine = build_engine(
-        Pipeline(CrowdDetector(), FakeBackend(), Device("cpu", "float32"), settings.vision), settings
-    )
+    engine = build_engine(Pipeline(CrowdDetector(), FakeBackend(), Device("cpu", "float32"), settings.vision), settings)
     picture = io.BytesIO()
     Image.fromarray(np.full((64, 640, 3), 128, np.uint8)).save(picture, "PNG")
     try:
@@ -233,7 +236,7 @@ async def test_twenty_faces(serve: Serve) -> None:
 class BrokenDetector(FakeDetector):
     """Raises whenever it is asked."""
 
-    def detect(self, images: Any, hints: Any = None) -> list[list[Detection]]:
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         raise ValueError("no eyes")
 
 

@@ -139,7 +139,11 @@ async def test_status_tells_no_face_from_dead_service(port: int) -> None:
 
 def test_serve_refuses_a_public_bind_without_protection() -> None:
     result = subprocess.run(
-        [*AFFECT, "serve", "--host", "0.0.0.0", "--port", "0"], capture_output=True, text=True, timeout=60, check=False
+        [*AFFECT, "serve", "--host", "0.0.0.0", "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert result.returncode == 1
     assert "service.token" in result.stderr

@@ -40,7 +40,15 @@ async def test_every_message_is_in_the_schema(serve: Serve, grey_jpeg: bytes) ->
         await p.until("status")
         for message in p.seen:
             SERVER_ADAPTER.validate_json(json.dumps(message))
-        assert {m["type"] for m in p.seen} >= {"welcome", "snapshot", "observation", "event", "pong", "error", "status"}
+        assert {m["type"] for m in p.seen} >= {
+            "welcome",
+            "snapshot",
+            "observation",
+            "event",
+            "pong",
+            "error",
+            "status",
+        }
 
 
 async def test_no_frame_before_consent_and_none_after_revoking(serve: Serve, grey_jpeg: bytes) -> None:
@@ -218,7 +226,10 @@ async def test_listen_only_subprotocol_gives_plain_cloudevents(serve: Serve, gre
         ("not json", 4400),
         ('{"type": "hello", "protocol": "affect.v9", "client": "x", "roles": ["tutor"]}', 4426),
         ('{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": []}', 4400),
-        ('{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], "session": "../x"}', 4400),
+        (
+            '{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], "session": "../x"}',
+            4400,
+        ),
         (
             '{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], "session": "gone", '
             '"resume": {"after": 0}}',

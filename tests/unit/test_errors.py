@@ -25,11 +25,7 @@ def test_every_error_has_a_code_and_one_root(name: str, code: str) -> None:
 
 
 def test_the_table_above_is_complete() -> None:
-    defined = {
-        name
-        for name, thing in vars(errors).items()
-        if isinstance(thing, type) and issubclass(thing, Exception)
-    }
+    defined = {name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, Exception)}
     assert defined == set(DEFAULTS)
 
 

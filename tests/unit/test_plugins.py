@@ -74,9 +74,7 @@ def status(host: PluginHost, name: str) -> PluginStatus:
 
 def test_a_plugin_is_loaded_and_says_what_it_provides() -> None:
     host = load(Point("mine", Backends(spec("a"), spec("b")), "my-dist"))
-    assert status(host, "mine") == PluginStatus(
-        "mine", "my-dist", "1.0", "loaded", "", {"backends": ["a", "b"]}
-    )
+    assert status(host, "mine") == PluginStatus("mine", "my-dist", "1.0", "loaded", "", {"backends": ["a", "b"]})
     assert host.backends.names() == ["a", "b"]
     assert str(host.backends.provenance("a")) == "mine (my-dist 1.0)"
 
@@ -240,9 +238,7 @@ def test_something_that_is_no_spec_is_refused() -> None:
 
 
 def test_the_second_of_two_with_one_name_fails_and_names_both() -> None:
-    host = load(
-        Point("one", Backends(spec("a", summary="1")), "dist-1"), Point("two", Backends(spec("a")), "dist-2")
-    )
+    host = load(Point("one", Backends(spec("a", summary="1")), "dist-1"), Point("two", Backends(spec("a")), "dist-2"))
     assert status(host, "one").status == "loaded"
     assert status(host, "two").status == "failed"
     for part in ("one (dist-1 1.0)", "two (dist-2 1.0)", "plugins.prefer.a"):
@@ -384,7 +380,5 @@ def test_detectors_and_sinks_that_cannot_be_created_name_their_plugin(cpu: Devic
         "sink 's'": lambda: host.create_sink("s"),
     }
     for what, call in calls.items():
-        with pytest.raises(
-            AffectError, match=rf"{what} of both \(local 0\) could not be created: OSError: disk full"
-        ):
+        with pytest.raises(AffectError, match=rf"{what} of both \(local 0\) could not be created: OSError: disk full"):
             call()

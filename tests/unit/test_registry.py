@@ -75,7 +75,7 @@ def test_a_plugins_specs_can_be_forgotten() -> None:
     registry: Registry[RecipeSpec] = Registry("recipe")
     registry.add(recipe("a"), OURS)
     registry.add(recipe("b"), THEIRS)
-    registry.remove_plugin("other")
+    registry.remove(THEIRS)
     assert registry.names() == ["a"]
 
 
@@ -86,9 +86,7 @@ def test_an_unknown_name_is_answered_with_near_ones_and_all_ones() -> None:
     with pytest.raises(PluginError) as caught:
         registry.get("nguyen2016")
     assert caught.value.code is ErrorCode.UNKNOWN_NAME
-    assert caught.value.message == (
-        "no recipe 'nguyen2016'; did you mean 'nguyen2017'? known: nguyen2017, resnet"
-    )
+    assert caught.value.message == ("no recipe 'nguyen2016'; did you mean 'nguyen2017'? known: nguyen2017, resnet")
     with pytest.raises(PluginError):
         registry.provenance("nguyen2016")
 

@@ -16,7 +16,10 @@ from affect.registry import RecipeSpec
 
 DATA_HELP = "fer2013.csv, fer2013.csv.gz, or the folder with it; $AFFECT_FER2013 by default."
 _data_option = click.option(
-    "--data", type=click.Path(path_type=Path), default=lambda: os.environ.get("AFFECT_FER2013"), help=DATA_HELP
+    "--data",
+    type=click.Path(path_type=Path),
+    default=lambda: os.environ.get("AFFECT_FER2013"),
+    help=DATA_HELP,
 )
 
 
@@ -58,7 +61,13 @@ def show(recipe: str) -> None:
 @cli.command()
 @click.argument("recipe")
 @_data_option
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting: lr=0.02, model.dropout=.3")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting: lr=0.02, model.dropout=.3",
+)
 @click.option("--run-file", type=click.Path(path_type=Path, exists=True), help="TOML with [model] and [train].")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/RECIPE-seedN by default.")
 @click.option("--device", default="auto", help="auto | cpu | cuda:N")
@@ -161,9 +170,7 @@ def _from_weights(weights: Path) -> Any:
     device = Device()
     sidecar = load_sidecar(weights)
     arguments = sidecar.training.get("config", {}).get("model", {})
-    return FaceClassifier(
-        TorchBackend(lambda: build_model(sidecar.architecture, arguments), weights, device), device
-    )
+    return FaceClassifier(TorchBackend(lambda: build_model(sidecar.architecture, arguments), weights, device), device)
 
 
 def main() -> None:

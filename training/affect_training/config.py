@@ -71,7 +71,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
     except (OSError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(f"{path}: {exc}") from exc
     if "recipe" not in table:
-        raise SettingsError(f"{path}: expected a line `recipe = \"NAME\"`")
+        raise SettingsError(f'{path}: expected a line `recipe = "NAME"`')
     return table
 
 

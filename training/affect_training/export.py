@@ -49,9 +49,7 @@ def export(run: Run, weights: Path) -> Sidecar:
     }
     predictions = weights.with_name(f"{weights.stem}.publictest.safetensors")
     weights.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {"probabilities": after.astype(np.float16), "labels": split.labels.astype(np.uint8)}, predictions
-    )
+    save_file({"probabilities": after.astype(np.float16), "labels": split.labels.astype(np.uint8)}, predictions)
     facts = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
     return save_checkpoint(
         weights,
@@ -73,7 +71,7 @@ def export(run: Run, weights: Path) -> Sidecar:
             "best_epoch": run.state.best_accuracy_epoch,
             "epochs": run.state.epoch,
             "minutes": round(run.state.seconds / 60, 1),
-            "selection": "epoch with the best PublicTest accuracy; temperature on PublicTest, NLL and ECE cross-fitted in halves",
+            "selection": "epoch with the best PublicTest accuracy; temperature on PublicTest, ECE cross-fitted in halves",
         },
         data=DATA,
         licence="MIT for the weights file; FER2013 itself is for research",

@@ -32,7 +32,7 @@ def framed(face: ByteArray) -> ByteArray:
 
 def to_unit(points: FloatArray) -> FloatArray:
     """Turn pixels of `framed` into units of the FER2013 image."""
-    return (points - BORDER) / (SIDE * ENLARGE)
+    return np.asarray((points - BORDER) / (SIDE * ENLARGE), np.float32)
 
 
 def largest(faces: list[Detection]) -> Detection | None:

@@ -48,9 +48,7 @@ def ece(probabilities: Floats, labels: Labels, bins: int = 15) -> float:
     return float(np.sum(gaps))
 
 
-def bootstrap_ci95(
-    values: NDArray[np.bool_] | Floats, *, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap_ci95(values: NDArray[np.bool_] | Floats, *, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of a mean over faces."""
     rng = np.random.default_rng(seed)
     data = np.asarray(values, np.float64)

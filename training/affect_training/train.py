@@ -6,7 +6,6 @@ resumed ends with the weights of an unbroken one. Selection looks at PublicTest 
 
 import csv
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -73,7 +72,10 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     """Build the optimiser; kernels decay, biases and norms do not."""
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": kernels, "weight_decay": 2 * config.l2_kernels}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": kernels, "weight_decay": 2 * config.l2_kernels},
+        {"params": others, "weight_decay": 0.0},
+    ]
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.lr)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
@@ -96,9 +98,7 @@ def predict_logits(
 class Run:
     """One training run in a folder: `checkpoint.pt`, `best.pt`, `log.csv`, `run.json`."""
 
-    def __init__(
-        self, folder: Path, architecture: str, config: RunConfig, data: Fer2013, device: Device
-    ) -> None:
+    def __init__(self, folder: Path, architecture: str, config: RunConfig, data: Fer2013, device: Device) -> None:
         self.folder, self.architecture, self.config, self.data, self.device = (
             folder, architecture, config, data, device,
         )  # fmt: skip
@@ -135,9 +135,7 @@ class Run:
         while not self.finished and (stop_after is None or done < stop_after):
             started = time.monotonic()
             train_loss = self._epoch()
-            probabilities = metrics.softmax(
-                predict_logits(self.model, self.validation, self.normalise, self.device)
-            )
+            probabilities = metrics.softmax(predict_logits(self.model, self.validation, self.normalise, self.device))
             loss = metrics.nll(probabilities, self.validation.labels)
             accuracy = metrics.accuracy(probabilities, self.validation.labels)
             if not np.isfinite(train_loss + loss):
@@ -179,7 +177,7 @@ class Run:
         labels = torch.from_numpy(self.training.labels)
         order = torch.randperm(len(labels), generator=generator)
         total = 0.0
-        for index in order.split(config.batch_size):
+        for index in torch.split(order, config.batch_size):
             batch = images[index].to(self.device.torch, non_blocking=True)
             target = labels[index].to(self.device.torch, non_blocking=True)
             faces = self.normalise(batch)
@@ -218,7 +216,7 @@ class Run:
             },
             partial,
         )
-        os.replace(partial, path)
+        partial.replace(path)
 
     def _log(self, row: list[Any]) -> None:
         path = self.folder / "log.csv"

@@ -41,9 +41,7 @@ def split(count: int, seed: int) -> Split:
 
 @pytest.fixture
 def faces() -> Fer2013:
-    return Fer2013(
-        {"Training": split(64, 0), "PublicTest": split(21, 1)}, {"Training": 0, "PublicTest": 0}, "0" * 64
-    )
+    return Fer2013({"Training": split(64, 0), "PublicTest": split(21, 1)}, {"Training": 0, "PublicTest": 0}, "0" * 64)
 
 
 @pytest.fixture
@@ -58,6 +56,4 @@ def architecture(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def config() -> RunConfig:
-    return RunConfig(
-        recipe="tiny", train=TrainConfig(epochs=3, batch_size=16, lr=0.01, l2_kernels=1e-4, seed=5)
-    )
+    return RunConfig(recipe="tiny", train=TrainConfig(epochs=3, batch_size=16, lr=0.01, l2_kernels=1e-4, seed=5))

@@ -76,9 +76,9 @@ def test_the_temperature_is_that_of_all_validation_faces_and_its_figures_are_cro
     labels = run.validation.labels
     assert sidecar.temperature == pytest.approx(metrics.fit_temperature(logits, labels), abs=1e-4)
     halves = [
-        -np.log(
-            metrics.softmax(logits[mine::2], metrics.fit_temperature(logits[other::2], labels[other::2]))
-        )[np.arange(len(labels[mine::2])), labels[mine::2]]
+        -np.log(metrics.softmax(logits[mine::2], metrics.fit_temperature(logits[other::2], labels[other::2])))[
+            np.arange(len(labels[mine::2])), labels[mine::2]
+        ]
         for mine, other in ((0, 1), (1, 0))
     ]
     assert sidecar.metrics["nll"].value == pytest.approx(np.concatenate(halves).mean(), abs=1e-5)

@@ -34,9 +34,7 @@ def test_the_largest_face_counts() -> None:
 class Sees:
     """Sees a face with landmarks in bright pictures, one without in grey ones, none in dark ones."""
 
-    def detect(
-        self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None
-    ) -> list[list[Detection]]:
+    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
         del hints
         answers: list[list[Detection]] = []
         for image in images:

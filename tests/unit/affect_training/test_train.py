@@ -66,9 +66,7 @@ def test_a_run_that_was_interrupted_ends_with_the_weights_of_an_unbroken_one(sta
     assert resumed.state.epoch == whole.state.epoch == 3
     assert_same(weights(resumed), weights(whole))
     assert_same(weights(resumed, "best.pt"), weights(whole, "best.pt"))
-    without_time = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in log(run)] for run in (resumed, whole)
-    ]
+    without_time = [[{k: v for k, v in row.items() if k != "seconds"} for row in log(run)] for run in (resumed, whole)]
     assert without_time[0] == without_time[1]
     assert [row["epoch"] for row in log(resumed)] == ["1", "2", "3"]
 
@@ -87,9 +85,7 @@ def test_without_a_checkpoint_there_is_nothing_to_resume(start: Any) -> None:
 
 def test_a_checkpoint_of_other_settings_is_refused(start: Any) -> None:
     start(epochs=1).fit(quiet)
-    with pytest.raises(
-        AffectError, match="belongs to a run with other settings; choose another --out folder"
-    ):
+    with pytest.raises(AffectError, match="belongs to a run with other settings; choose another --out folder"):
         start(epochs=2).resume()
 
 
@@ -150,9 +146,7 @@ def test_best_is_the_network_of_the_best_accuracy(start: Any, monkeypatch: pytes
     assert_same(dict(run.best().state_dict()), snapshots[1])
 
 
-def test_there_is_a_best_network_even_when_nothing_is_right(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_there_is_a_best_network_even_when_nothing_is_right(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "accuracy", lambda *_: 0.0)
     run = start(epochs=2)
     run.fit(quiet)
@@ -164,9 +158,7 @@ def losses(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     monkeypatch.setattr(metrics, "nll", lambda *_: next(source))
 
 
-def test_on_a_plateau_the_rate_is_cut_and_then_the_run_ends(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_plateau_the_rate_is_cut_and_then_the_run_ends(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     losses(monkeypatch, 2.0, 1.0, *[1.5] * 20)
     run = start(epochs=100, lr=0.08, plateau_epochs=2, plateau_factor=0.5, stop_epochs=5)
     run.fit(quiet)
@@ -184,9 +176,7 @@ def test_a_lower_loss_starts_the_wait_anew(start: Any, monkeypatch: pytest.Monke
     assert [float(row["lr"]) for row in log(run)] == [0.08] * 6 + [0.04]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_advice(
-    start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     losses(monkeypatch, float("nan"))
     with pytest.raises(AffectError, match=r"after epoch 1; lower the lr"):
         start().fit(quiet)

@@ -123,9 +123,7 @@ def test_truncated_weights_are_refused(weights: Path) -> None:
 
 def test_weights_of_another_sidecar_are_refused(weights: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
-    save_checkpoint(
-        other, {"weight": torch.zeros(2, 2)}, architecture="m:C", parameters=4, input=INPUT, temperature=1
-    )
+    save_checkpoint(other, {"weight": torch.zeros(2, 2)}, architecture="m:C", parameters=4, input=INPUT, temperature=1)
     weights.write_bytes(other.read_bytes())
     assert error(weights) == f"{weights}: weights do not match their sidecar cnn.json (sha256)"
 

@@ -63,9 +63,7 @@ def test_a_gpu_on_a_machine_without_is_refused() -> None:
         (("amx_tile",), "bfloat16"),
     ],
 )
-def test_precision_follows_the_cpu(
-    there: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precision_follows_the_cpu(there: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "cpu_features", lambda: {name: name in there for name in cpu_features()})
     assert Device("cpu").precision == expected
     assert Device("cpu", "float32").precision == "float32"

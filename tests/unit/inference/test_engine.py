@@ -212,9 +212,7 @@ def test_a_wrong_number_of_results_is_told_to_all_and_it_goes_on() -> None:
     def process(jobs: list[int]) -> list[int | AffectError]:
         return [] if 2 in jobs else [job + 1 for job in jobs]
 
-    engine: LocalEngine[int, int, int] = LocalEngine(
-        lambda job: job, process, device=Device("cpu", "float32")
-    )
+    engine: LocalEngine[int, int, int] = LocalEngine(lambda job: job, process, device=Device("cpu", "float32"))
     with pytest.raises(AffectError):
         engine.submit(2).result(WAIT_S)
     assert engine.submit(3).result(WAIT_S) == 4

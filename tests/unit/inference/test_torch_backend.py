@@ -84,9 +84,7 @@ def test_warmup_runs_its_own_input(weights: Path, cpu: Device) -> None:
 
 
 def test_weights_that_do_not_fit_are_refused(weights: Path, cpu: Device) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"does not fit Tiny: (.|\n)*size mismatch for conv\.weight"
-    ) as caught:
+    with pytest.raises(CheckpointError, match=r"does not fit Tiny: (.|\n)*size mismatch for conv\.weight") as caught:
         TorchBackend(lambda: Tiny(width=5), weights, cpu)
     assert str(weights) in caught.value.message
 

@@ -89,6 +89,4 @@ def test_an_emotion_never_seen_is_not_blown_up() -> None:
 
 
 def test_without_weight_nothing_is_corrected() -> None:
-    np.testing.assert_allclose(
-        rest(baseline(weight=0), 60).correct(POPULATION), POPULATION / POPULATION.sum()
-    )
+    np.testing.assert_allclose(rest(baseline(weight=0), 60).correct(POPULATION), POPULATION / POPULATION.sum())

@@ -94,9 +94,7 @@ def test_a_sample_without_time_changes_nothing(t: float) -> None:
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_a_sure_emotion_has_its_own_values(emotion: Emotion) -> None:
-    np.testing.assert_allclose(
-        Circumplex(SETTINGS).of(row(**{emotion.value: 1.0})), TABLE[emotion], atol=1e-6
-    )
+    np.testing.assert_allclose(Circumplex(SETTINGS).of(row(**{emotion.value: 1.0})), TABLE[emotion], atol=1e-6)
 
 
 def test_a_mixture_is_the_weighted_mean() -> None:

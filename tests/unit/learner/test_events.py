@@ -47,9 +47,7 @@ def told(events: list[LearnerEvent]) -> list[Told]:
     return [(e.kind, e.phase, e.t) for e in events]
 
 
-def hold(
-    policy: EventPolicy, start: float, end: float, step: float = 0.5, **shares: float
-) -> list[LearnerEvent]:
+def hold(policy: EventPolicy, start: float, end: float, step: float = 0.5, **shares: float) -> list[LearnerEvent]:
     """Hold one belief from `start` up to and including `end`."""
     events = []
     for k in range(round((end - start) / step) + 1):
@@ -111,10 +109,14 @@ def test_an_onset_needs_a_lead_over_the_next_state(second: float, count: int) ->
     assert len(hold(events, 0, 4.5, confusion=0.56, frustration=second)) == count
 
 
-def test_only_the_most_probable_state_begins_even_without_a_margin() -> None:
-    events = policy(enter=0.28, leave=0.15, margin=0.0)
-    assert {e.kind for e in hold(events, 0, 60, neutral=0.5, confusion=0.3)} == set()
-    assert {e.kind for e in hold(events, 61, 120, neutral=0.3, confusion=0.31)} == {"confusion"}
+def test_a_margin_of_zero_lets_two_states_hold_together() -> None:
+    apart = policy(enter=0.28, leave=0.15, margin=0.05)
+    assert {e.kind for e in hold(apart, 0, 60, frustration=0.32, confusion=0.3)} == set()
+    together = policy(enter=0.28, leave=0.15, margin=0.0)
+    assert {e.kind for e in hold(together, 0, 60, frustration=0.32, confusion=0.3)} == {
+        "frustration",
+        "confusion",
+    }
 
 
 def test_an_open_state_does_not_begin_again() -> None:
@@ -128,9 +130,7 @@ def test_an_open_state_does_not_begin_again() -> None:
 def test_an_offset_comes_when_the_state_was_low_for_leave_s() -> None:
     events = EventPolicy(SETTINGS)
     hold(events, 0, 2, delight=0.8)
-    low = hold(events, 2.5, 4.0, delight=0.45) + hold(
-        events, 4.5, 6.0, delight=0.3
-    )  # above, then below leave
+    low = hold(events, 2.5, 4.0, delight=0.45) + hold(events, 4.5, 6.0, delight=0.3)  # above, then below leave
     assert {e.phase for e in low} == {"update"}
     (offset,) = events.step(belief(6.5, delight=0.3))
     assert (offset.kind, offset.phase, offset.reason) == ("delight", "offset", "decay")
@@ -159,9 +159,7 @@ def test_a_long_gap_ends_a_state_only_after_it_was_seen_low() -> None:
     assert told(events.step(belief(62.0, delight=0.1)))[0] == ("delight", "offset", 62.0)
 
 
-@pytest.mark.parametrize(
-    "reason", [OffsetReason.FACE_LOST, OffsetReason.CONSENT_REVOKED, OffsetReason.SESSION_END]
-)
+@pytest.mark.parametrize("reason", [OffsetReason.FACE_LOST, OffsetReason.CONSENT_REVOKED, OffsetReason.SESSION_END])
 def test_close_ends_what_is_open_and_says_why(reason: OffsetReason) -> None:
     events = EventPolicy(SETTINGS)
     hold(events, 0, 5, frustration=0.8)

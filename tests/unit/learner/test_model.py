@@ -132,9 +132,7 @@ def test_a_face_is_evidence() -> None:
     observation = model().observe(frame(0.0, Emotion.HAPPY))
     assert observation.estimate.evidence is Evidence.FACE
     assert observation.estimate.states[STATES.index(LearnerState.DELIGHT)] > 0.04
-    assert observation.estimate.valence == pytest.approx(
-        0.94 * 0.9 + 0.01 * (-0.8 - 0.65 - 0.7 - 0.65 + 0.3), abs=1e-5
-    )
+    assert observation.estimate.valence == pytest.approx(0.94 * 0.9 + 0.01 * (-0.8 - 0.65 - 0.7 - 0.65 + 0.3), abs=1e-5)
     assert observation.frame.t == observation.estimate.t == 0.0
 
 

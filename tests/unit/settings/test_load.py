@@ -87,9 +87,7 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_variables_that_are_no_settings_are_left_alone() -> None:
-    loaded = load_settings(
-        environ={"AFFECT_FER2013": "/data", "HOME": "/root", "OTHER__KEY": "1", "AFFECT_CONFIG": ""}
-    )
+    loaded = load_settings(environ={"AFFECT_FER2013": "/data", "HOME": "/root", "OTHER__KEY": "1", "AFFECT_CONFIG": ""})
     assert loaded.origins == {}
 
 
@@ -116,9 +114,7 @@ def test_the_variables_beat_the_file_and_the_command_line_beats_them(tmp_path: P
 
 
 def test_a_plugins_table_is_kept_for_it(tmp_path: Path) -> None:
-    file = write(
-        tmp_path / "a.toml", "[plugins.hmm]\ntau_c_s = 3.0\n[plugins.hmm.base_rates]\nneutral = 0.5\n"
-    )
+    file = write(tmp_path / "a.toml", "[plugins.hmm]\ntau_c_s = 3.0\n[plugins.hmm.base_rates]\nneutral = 0.5\n")
     loaded = load_settings(file, None, {"AFFECT_PLUGINS__HMM__TAU_HOST_S": "8"})
     assert loaded.settings.plugins.of("hmm") == {
         "tau_c_s": 3.0,

@@ -174,9 +174,7 @@ def test_beyond_the_far_edges_too() -> None:
     same(found, np.pad(image, ((0, 20), (0, 20), (0, 0)), mode="edge")[30:78, 20:68])
 
 
-@pytest.mark.parametrize(
-    ("x", "y", "corner"), [(-300, -300, (0, 0)), (300, 300, (59, 49)), (300, -300, (0, 49))]
-)
+@pytest.mark.parametrize(("x", "y", "corner"), [(-300, -300, (0, 0)), (300, 300, (59, 49)), (300, -300, (0, 49))])
 def test_a_crop_wholly_outside_is_the_nearest_corner(x: float, y: float, corner: tuple[int, int]) -> None:
     image = noise(60, 50)
     same(crop(image, affine(48, x, y)), np.broadcast_to(image[corner], (48, 48, 3)))
@@ -228,9 +226,7 @@ def test_the_picture_is_left_as_it_was() -> None:
 # Affines
 
 
-@pytest.mark.parametrize(
-    ("scale", "degrees", "x", "y"), [(48, 0, 0, 0), (100, 25, 40, -7), (31.5, -140, 3, 200)]
-)
+@pytest.mark.parametrize(("scale", "degrees", "x", "y"), [(48, 0, 0, 0), (100, 25, 40, -7), (31.5, -140, 3, 200)])
 def test_align_recovers_a_known_similarity(scale: float, degrees: float, x: float, y: float) -> None:
     c, s = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
     matrix = np.array([[c, -s, x], [s, c, y]])

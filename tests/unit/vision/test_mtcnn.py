@@ -50,9 +50,7 @@ def test_a_mirrored_picture_has_its_face_mirrored(mtcnn: Mtcnn, portrait: ByteAr
 
 
 @pytest.mark.parametrize("shift", [(12, -8), (-15, 10), (0, 20)])
-def test_a_shifted_box_finds_the_face_again(
-    mtcnn: Mtcnn, astronaut: ByteArray, shift: tuple[int, int]
-) -> None:
+def test_a_shifted_box_finds_the_face_again(mtcnn: Mtcnn, astronaut: ByteArray, shift: tuple[int, int]) -> None:
     box = FACE + np.array(shift * 2, np.float32)
     (found,) = mtcnn.refine([astronaut], [box])
     assert found is not None
@@ -112,9 +110,7 @@ def test_the_smallest_pictures_are_no_trouble(mtcnn: Mtcnn, shape: tuple[int, in
 
 
 @pytest.mark.parametrize(("smallest", "count"), [(60, 1), (230, 0)])
-def test_small_faces_are_looked_for_where_no_large_one_is(
-    portrait: ByteArray, smallest: float, count: int
-) -> None:
+def test_small_faces_are_looked_for_where_no_large_one_is(portrait: ByteArray, smallest: float, count: int) -> None:
     # Three quarters of the shorter side are 180 pixels: the first look cannot see this face.
     (faces,) = Mtcnn(MtcnnSettings(min_face=0.75, min_face_px=smallest), CPU).detect([portrait])
     assert len(faces) == count

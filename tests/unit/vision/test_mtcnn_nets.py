@@ -40,9 +40,7 @@ def test_loaded_nets_are_ready_to_serve() -> None:
 
 
 @pytest.mark.parametrize("name", ["pnet", "rnet", "onet"])
-def test_weights_that_are_not_the_published_ones_are_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_are_not_the_published_ones_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[object] = []
     expected = "0" * 64
     monkeypatch.setitem(mtcnn_nets.SHA256, name, expected)

@@ -12,9 +12,7 @@ from affect.vision.yunet import Yunet
 
 FACE: FloatArray = np.array([178, 58, 268, 174], np.float32)
 MODEL = os.environ.get("AFFECT_YUNET", "")
-needs_model = pytest.mark.skipif(
-    not MODEL, reason="needs AFFECT_YUNET, the path of face_detection_yunet_2023mar.onnx"
-)
+needs_model = pytest.mark.skipif(not MODEL, reason="needs AFFECT_YUNET, the path of face_detection_yunet_2023mar.onnx")
 
 
 @pytest.mark.parametrize("model", [None, Path("/nowhere/yunet.onnx")])
@@ -35,9 +33,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
 
 @needs_model
 def test_it_finds_the_astronaut(astronaut: ByteArray) -> None:
-    faces, empty = Yunet(YunetSettings(model=Path(MODEL))).detect(
-        [astronaut, np.full((90, 160, 3), 128, np.uint8)]
-    )
+    faces, empty = Yunet(YunetSettings(model=Path(MODEL))).detect([astronaut, np.full((90, 160, 3), 128, np.uint8)])
     assert empty == []
     assert overlap(faces[0].box, FACE) > 0.8
     assert faces[0].landmarks is not None

@@ -1,0 +1,129 @@
+"""The embedded doors: module, pictures, and the example of the README."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.engine import Engine
+
+import affect
+from affect.cli.bench_pipeline import moving_face
+from affect.errors import AffectError, ErrorCode
+from affect.labels import LearnerState
+from affect.module import AffectModule, SyncAffectModule
+from affect.settings import Settings
+from affect.types import ByteArray
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+async def test_push_and_events(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    async with AffectModule(Settings(), session="s", engine=fake_engine) as module:
+        for k in range(30):
+            module.push(grey_jpeg, k / 5)
+            await module.drain()
+        module.evidence("hint_request", 6.0)
+        module.correct(LearnerState.CONFUSION, 6.1)
+        assert module.estimate is not None
+    events = [event async for event in module.events()]
+    phases = [(e.data.state, e.data.phase) for e in events]
+    assert phases[0] == ("presence", "present")
+    assert ("surprise", "onset") in phases
+    assert ("confusion", "corrected") in phases
+    assert phases[-1][1] == "offset"
+    assert [e.data.seq for e in events] == list(range(1, len(events) + 1))
+
+
+async def test_the_newest_frame_wins_and_a_bad_one_is_kept_as_error(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    async with AffectModule(Settings(), engine=fake_engine) as module:
+        for k in range(5):
+            module.push(grey_jpeg, k / 5)
+        assert module.dropped == 4
+        await module.drain()
+        module.push(b"no picture", 2.0)
+        await module.drain()
+        assert [e.code for e in module.errors] == [ErrorCode.UNSUPPORTED_MEDIA]
+        module.push(grey_jpeg, 3.0)
+        await module.drain()
+        observed = [await asyncio.wait_for(anext(module.observations()), 5) for _ in range(2)]
+        assert [o.frame.t for o in observed] == [0.8, 3.0]
+
+
+def test_both_forms_give_the_same_events(fake_engine: Engine, grey_jpeg: bytes, black_jpeg: bytes) -> None:
+    frames = [(grey_jpeg if k < 30 else black_jpeg, k / 5) for k in range(70)]
+
+    async def embedded() -> list[tuple[str, str, float]]:
+        async with AffectModule(Settings(), engine=fake_engine) as module:
+            for image, t in frames:
+                module.push(image, t)
+                await module.drain()
+        return [(e.data.state, e.data.phase, e.data.t) async for e in module.events()]
+
+    synchronous: list[tuple[str, str, float]] = []
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        for image, t in frames:
+            synchronous += [(e.data.state, e.data.phase, e.data.t) for e in module.push(image, t)[1]]
+        synchronous += [(e.data.state, e.data.phase, e.data.t) for e in module.end()]
+    assert asyncio.run(embedded()) == synchronous
+    assert ("presence", "absent") in {(state, phase) for state, phase, _ in synchronous}
+
+
+def test_push_many_keeps_order(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        frames = ((grey_jpeg if k != 7 else b"bad", k / 5) for k in range(20))
+        results = list(module.push_many(frames, window=6))
+    assert isinstance(results[7], AffectError)
+    times = [r[0].frame.t for r in results if not isinstance(r, AffectError)]
+    assert times == [k / 5 for k in range(20) if k != 7]
+
+
+def test_load_backend_takes_crops_of_any_kind(astronaut: ByteArray) -> None:
+    face = astronaut[55:180, 130:235]
+    crops = [face, face[:, :, 1], np.ascontiguousarray(face[::2, ::2]), np.zeros((48, 48), np.uint8)]
+    table = affect.load_backend("cnn").probabilities(crops)
+    assert table.shape == (4, 7)
+    assert table.dtype == np.float32
+    assert np.allclose(table.sum(axis=1), 1, atol=1e-4)
+    assert (table[:3].argmax(axis=1) == 3).all()  # happy, in colour, grey and small
+    assert affect.load_backend("cnn").probabilities([]).shape == (0, 7)
+
+
+@pytest.mark.parametrize("crop", [np.zeros((48, 48), np.float32), np.zeros((48, 48, 2), np.uint8), "x"])
+def test_load_backend_refuses_what_is_no_crop(crop: object) -> None:
+    with pytest.raises(AffectError, match="crop 0"):
+        affect.load_backend("cnn").probabilities([crop])  # type: ignore[list-item]
+
+
+def test_analyze_image_finds_the_face(astronaut: ByteArray, astronaut_jpeg: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(astronaut_jpeg)
+    for picture in (astronaut, astronaut_jpeg, path, str(path)):
+        (face,) = affect.analyze_image(picture)
+        assert face.box == pytest.approx([138, 59, 227, 173], abs=8)
+        assert face.landmarks is not None
+        assert face.landmarks[0] == pytest.approx([164, 101], abs=6)
+        assert face.pose is not None
+        assert abs(face.pose.yaw) < 20
+        emotions = face.emotions()
+        assert emotions is not None
+        assert max(emotions, key=lambda name: emotions[name]) == "happy"
+
+
+def test_analyze_image_of_nobody() -> None:
+    assert affect.analyze_image(np.full((120, 160, 3), 90, np.uint8)) == ()
+    with pytest.raises(AffectError):
+        affect.analyze_image(b"no picture")
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The fenced block after `<!-- example: embedded -->`, as it stands, on frames of a moving face."""
+    text = README.read_text(encoding="utf-8")
+    match = re.search(r"<!-- example: embedded -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert match, "the README lost its embedded example"
+    code = match.group(1)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    frames = [(jpeg, k / 10) for k, jpeg in enumerate(moving_face(320, 240, 40))]
+    exec(compile(code, "README.md", "exec"), {"frames": frames, "__name__": "__main__"})
+    assert "delight onset" in capsys.readouterr().out
