@@ -116,7 +116,8 @@ async def test_the_page_says_when_the_service_is_gone(page: Page, service: Affec
 async def test_every_control_has_a_name(page: Page) -> None:
     nameless = await page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, canvas, [role=meter]')]
-            .filter(e => e.getAttribute('aria-hidden') !== 'true' && !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')
+            .filter(e => e.getAttribute('aria-hidden') !== 'true')
+            .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')
                 || e.textContent.trim() || (e.labels && e.labels.length)))
             .map(e => e.outerHTML.slice(0, 80))"""
     )

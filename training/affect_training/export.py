@@ -71,7 +71,7 @@ def export(run: Run, weights: Path) -> Sidecar:
             "best_epoch": run.state.best_accuracy_epoch,
             "epochs": run.state.epoch,
             "minutes": round(run.state.seconds / 60, 1),
-            "selection": "epoch with the best PublicTest accuracy; temperature on PublicTest, ECE cross-fitted in halves",
+            "selection": "epoch with the best PublicTest accuracy; temperature on PublicTest, ECE cross-fitted",
         },
         data=DATA,
         licence="MIT for the weights file; FER2013 itself is for research",

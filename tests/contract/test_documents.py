@@ -1,0 +1,103 @@
+"""What is generated or promised in docs/ is what the code says: schemas, hooks, codes, settings, weights."""
+
+import inspect
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from affect import hookspecs
+from affect.cloudevents import EventNumbering
+from affect.errors import ErrorCode
+from affect.hookspecs import hookimpl
+from affect.inference.checkpoint import load_checkpoint, load_sidecar
+from affect.plugins import HOOKS, PluginHost
+from affect.service.protocol import CLIENT_ADAPTER, SERVER_ADAPTER, CloseCode
+from affect.service.schema import documents, json_schema
+from affect.types import LearnerEvent
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize(("name", "text"), documents().items())
+def test_generated_documents_are_committed(name: str, text: str) -> None:
+    committed = (DOCS / "protocol" / name).read_text(encoding="utf-8")
+    assert committed == text, "run `python -m affect.service.schema`"
+
+
+def test_schema_is_valid_and_accepts_and_refuses() -> None:
+    schema = json_schema()
+    validator: Any = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    good = {"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"]}
+    assert validator.is_valid(good)
+    assert not validator.is_valid({**good, "roles": ["teacher"]})
+    assert not validator.is_valid({**good, "surprise": 1})
+
+
+def test_events_fit_their_schema() -> None:
+    numbering = EventNumbering("s", "cnn+hmm/0", "0" * 12)
+    event = LearnerEvent("boredom", "onset", 0.4, 3.0, 1.0, None, None, {"boredom": 0.4}, None, None, "face")
+    schema = {**json_schema(), "anyOf": [{"$ref": "#/$defs/CloudEvent"}]}
+    jsonschema.validate(numbering.wrap(event).model_dump(mode="json"), schema)
+
+
+def test_every_hook_is_documented() -> None:
+    page = (DOCS / "plugins.md").read_text(encoding="utf-8")
+    hooks = [name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("register_")]
+    assert sorted(hooks) == sorted(HOOKS)
+    for name in hooks:
+        assert f"### `{name}`" in page or f"### {name}" in page
+
+
+def test_every_message_and_code_is_documented() -> None:
+    page = (DOCS / "protocol.md").read_text(encoding="utf-8")
+    for adapter in (CLIENT_ADAPTER, SERVER_ADAPTER):
+        for name in adapter.json_schema()["discriminator"]["mapping"]:
+            assert f"`{name}`" in page, name
+    for close in CloseCode:
+        assert str(int(close)) in page, close
+    on_the_wire = set(ErrorCode) - {ErrorCode.BAD_MEDIA, ErrorCode.DUPLICATE_NAME, ErrorCode.PLUGIN_FAILED}
+    for code in on_the_wire - {ErrorCode.BAD_SETTING, ErrorCode.BAD_CHECKPOINT}:
+        assert f"`{code.value}`" in page, code
+
+
+def test_every_shipped_backend_has_weights_that_match_their_sidecar() -> None:
+    shipped = [spec for spec in PluginHost().backends if spec.weights is not None]
+    assert "cnn" in {spec.name for spec in shipped}
+    for spec in shipped:
+        assert spec.weights is not None
+        load_checkpoint(spec.weights)
+        sidecar = load_sidecar(spec.weights)
+        accuracy = sidecar.metrics["accuracy"]
+        assert accuracy.ci95 is not None
+        low, high = accuracy.ci95
+        assert low < accuracy.value < high
+        assert spec.weights.stat().st_size < 25e6
+        assert sidecar.training["data_sha256"]
+
+
+def test_cnn_reaches_what_was_asked_of_it() -> None:
+    spec = PluginHost().backends.get("cnn")
+    assert spec.weights is not None
+    assert load_sidecar(spec.weights).metrics["accuracy"].value >= 0.62
+
+
+def test_no_path_of_a_machine_in_a_sidecar() -> None:
+    for spec in PluginHost().backends:
+        if spec.weights is not None:
+            assert "/work" not in json.dumps(load_sidecar(spec.weights).model_dump(mode="json"))
+
+
+def test_the_astronaut_ships() -> None:
+    assert resources.files("affect.assets").joinpath("astronaut.jpg").is_file()
+
+
+def test_hookimpl_is_public() -> None:
+    import affect
+
+    assert affect.hookimpl is hookimpl
