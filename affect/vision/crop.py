@@ -8,6 +8,7 @@ scale passes unchanged (FER2013's images must, to the last grey level), and a la
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import ceil, floor, hypot
 
 import cv2
@@ -24,13 +25,21 @@ def align(landmarks: FloatArray, geometry: CropGeometry) -> FloatArray:
 
     The least-squares similarity (shift, turn, scale; no mirror), written in complex numbers.
     """
-    target = geometry.points()
-    c = target[:, 0] + 1j * target[:, 1]
-    z = landmarks[:, 0].astype(np.float64) + 1j * landmarks[:, 1]
-    spread = c - c.mean()
-    a = np.sum(np.conj(spread) * (z - z.mean())) / np.sum(np.abs(spread) ** 2)
-    b = z.mean() - a * c.mean()
+    centre, weights = _projection(geometry)
+    points = [complex(x, y) for x, y in landmarks.tolist()]
+    a = sum(w * z for w, z in zip(weights, points, strict=True))
+    b = sum(points) / len(points) - a * centre
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], np.float32)
+
+
+@lru_cache(maxsize=16)
+def _projection(geometry: CropGeometry) -> tuple[complex, tuple[complex, ...]]:
+    """Return the mean of a geometry's points and the weights whose product with landmarks is scale and turn."""
+    points = [complex(x, y) for x, y in geometry.landmarks]
+    centre = sum(points) / len(points)
+    spread = [point - centre for point in points]
+    power = sum(abs(z) ** 2 for z in spread)
+    return centre, tuple(z.conjugate() / power for z in spread)
 
 
 def from_box(box: FloatArray, scale: float = 1.0, shift_y: float = 0.0) -> FloatArray:
@@ -78,12 +87,13 @@ def crop_faces(
         patches.append(patch)
         grids[k] = local
     height, width = max(p.shape[0] for p in patches), max(p.shape[1] for p in patches)
-    canvas = np.zeros((len(patches), height, width, channels), np.uint8)
-    limits = np.empty((len(patches), 1, 1, 2), np.float32)
+    canvas = np.empty((len(patches), height, width, channels), np.uint8)
     for k, patch in enumerate(patches):
-        canvas[k, : patch.shape[0], : patch.shape[1]] = patch
-        limits[k] = patch.shape[1] - 1, patch.shape[0] - 1
-    return _sample(canvas, grids, limits, size, device, taps)
+        high, wide = patch.shape[:2]
+        canvas[k, :high, :wide] = patch
+        canvas[k, :high, wide:] = patch[:, -1:]  # repeat the patch's border to the canvas's
+        canvas[k, high:] = canvas[k, high - 1]
+    return _sample(canvas, grids, size, device, taps)
 
 
 def _gather(
@@ -115,32 +125,37 @@ def _gather(
 
 
 def _sample(
-    canvas: NDArray[np.uint8],
-    affines: NDArray[np.float32],
-    limits: NDArray[np.float32],
-    size: int,
-    device: torch.device,
-    taps: int,
+    canvas: NDArray[np.uint8], affines: NDArray[np.float32], size: int, device: torch.device, taps: int
 ) -> torch.Tensor:
     height, width = canvas.shape[1:3]
-    pixels = torch.from_numpy(canvas)
-    matrices, last = torch.from_numpy(affines), torch.from_numpy(limits)
-    if device.type == "cuda":
-        pixels, matrices, last = (x.pin_memory().to(device, non_blocking=True) for x in (pixels, matrices, last))
-    source = pixels.permute(0, 3, 1, 2).float() / 255
     # Along each axis one tap at the output pixel's centre, or two at the centre -/+ `spread` (in output pixels).
-    index = torch.arange(taps * size, device=device)
-    at = (index // taps + 0.5).float()[None]
-    if taps == 2:
-        step = matrices[:, :, 0].norm(dim=1) / size
-        spread = (0.5 * (1 - 1 / step)).clamp(min=0)
-        at = at + spread[:, None] * (index % 2 * 2 - 1)
-    at = at / size  # [N, taps * size], units of the crop
-    across, down, origin = (matrices[:, None, None, :, k] for k in range(3))
-    # Pixel edges run 0..W, pixel centres lie at +.5; clamping to the patch repeats its border.
-    points = at[:, None, :, None] * across + at[:, :, None, None] * down + origin - 0.5
-    points = torch.minimum(points.clamp_(min=0), last)
-    extent = torch.tensor([max(width - 1, 1), max(height - 1, 1)], device=device, dtype=torch.float32)
-    grid = points / extent * 2 - 1
-    sampled = functional.grid_sample(source, grid, mode="bilinear", align_corners=True)
+    step = np.hypot(affines[:, 0, 0], affines[:, 1, 0]) / size
+    spread = np.maximum(0.5 * (1 - 1 / step), 0) if taps == 2 else np.zeros_like(step)
+    # A sampled point is linear in (column centre, column sign, row centre, row sign, 1): one matrix a crop.
+    matrices = np.empty((len(affines), 5, 2), np.float32)
+    matrices[:, 0], matrices[:, 2] = affines[:, :, 0] / size, affines[:, :, 1] / size
+    matrices[:, 1], matrices[:, 3] = matrices[:, 0] * spread[:, None], matrices[:, 2] * spread[:, None]
+    matrices[:, 4] = affines[:, :, 2]
+    # Pixel edges run 0..W and `grid_sample` wants edges at -1 and 1.
+    matrices *= 2 / np.array([width, height], np.float32)
+    matrices[:, 4] -= 1
+    pixels, weights = torch.from_numpy(canvas), torch.from_numpy(matrices)
+    if device.type == "cuda":
+        pixels, weights = (x.pin_memory().to(device, non_blocking=True) for x in (pixels, weights))
+    side = taps * size
+    grid = torch.matmul(_taps(size, taps, device), weights).view(len(canvas), side, side, 2)
+    source = pixels.permute(0, 3, 1, 2).float() / 255
+    sampled = functional.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return functional.avg_pool2d(sampled, taps) if taps > 1 else sampled
+
+
+@lru_cache(maxsize=16)
+def _taps(size: int, taps: int, device: torch.device) -> torch.Tensor:
+    """Return (column centre, column sign, row centre, row sign, 1) of every tap, [(taps * size)^2, 5]."""
+    index = torch.arange(taps * size, device=device)
+    centre = (index // taps).float() + 0.5
+    sign = (index % 2 * 2 - 1).float() if taps == 2 else torch.zeros_like(centre)
+    rows, columns = torch.meshgrid(index, index, indexing="ij")
+    rows, columns = rows.flatten(), columns.flatten()
+    parts = [centre[columns], sign[columns], centre[rows], sign[rows], torch.ones(len(rows), device=device)]
+    return torch.stack(parts, dim=1)

@@ -4,6 +4,8 @@ Five points and no lens data give yaw to some degrees and pitch only roughly: a 
 pitch. It serves to tell "looks at the screen" from "turned away", not to measure gaze.
 """
 
+from math import asin, atan2, cos, degrees, sin, sqrt
+
 import numpy as np
 
 from affect.types import FloatArray, HeadPose
@@ -29,18 +31,30 @@ def head_pose(landmarks: FloatArray) -> HeadPose | None:
     Returns:
         Degrees, or None when the points lie in one spot.
     """
-    centred = np.asarray(landmarks, np.float64) - landmarks.mean(axis=0)
-    rows = _INVERSE @ centred  # [3, 2]: scaled first two rows of the rotation
-    i, j = rows[:, 0], rows[:, 1]
-    if np.linalg.norm(i) < 1e-6 or np.linalg.norm(j) < 1e-6:
+    rows = (_INVERSE @ (landmarks - landmarks.mean(axis=0))).T.tolist()
+    pair = _orthonormal(*rows)
+    if pair is None:
         return None
-    # The nearest orthonormal pair: polar decomposition of the 3x2 matrix.
-    u, _, v = np.linalg.svd(np.column_stack([i, j]), full_matrices=False)
-    first, second = (u @ v).T
-    third = np.cross(first, second)
-    roll = float(np.arctan2(-first[1], second[1]))
-    # The direction of the nose, in the picture turned upright: x to the right, y down, z to the camera.
-    x = first[2] * np.cos(roll) + second[2] * np.sin(roll)
-    y = second[2] * np.cos(roll) - first[2] * np.sin(roll)
-    yaw, pitch = np.arctan2(x, third[2]), np.arcsin(np.clip(y, -1, 1))
-    return HeadPose(float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll)))
+    (ax, ay, az), (bx, by, bz) = pair
+    toward = ax * by - ay * bx  # the third row's depth: how far the face looks to the camera
+    roll = atan2(-ay, by)
+    # The direction of the nose, in the picture turned upright: x to the right, y down.
+    x = az * cos(roll) + bz * sin(roll)
+    y = bz * cos(roll) - az * sin(roll)
+    return HeadPose(degrees(atan2(x, toward)), degrees(asin(max(-1.0, min(1.0, y)))), degrees(roll))
+
+
+def _orthonormal(i: list[float], j: list[float]) -> tuple[list[float], list[float]] | None:
+    """Return the orthonormal pair nearest to two rows (polar decomposition); None when they do not span a plane."""
+    ii, jj = sum(x * x for x in i), sum(x * x for x in j)
+    ij = sum(x * y for x, y in zip(i, j, strict=True))
+    square = ii * jj - ij * ij
+    if square <= 1e-12 * max(ii, jj, 1e-12) ** 2:
+        return None
+    # (M'M)^(-1/2) of the 2x2 Gram matrix in closed form.
+    s = sqrt(square)
+    t = sqrt(ii + jj + 2 * s)
+    scale = t / ((ii + s) * (jj + s) - ij * ij)
+    first = [scale * ((jj + s) * x - ij * y) for x, y in zip(i, j, strict=True)]
+    second = [scale * ((ii + s) * y - ij * x) for x, y in zip(i, j, strict=True)]
+    return first, second
