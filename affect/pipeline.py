@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from affect.errors import AffectError, BackendError, ErrorCode, FrameError
@@ -76,6 +77,21 @@ class Pipeline:
     def __init__(self, detector: Detector, backend: Backend, device: Device, settings: VisionSettings) -> None:
         self.detector, self.backend, self.device, self.settings = detector, backend, device, settings
         self.times = {stage: StageTime() for stage in STAGES}
+
+    def warmup(self) -> None:
+        """Run one blank frame, so that the first real one does not wait for kernels to be chosen.
+
+        Raises:
+            FrameError: The detector fails even on that.
+        """
+        blank = np.full((240, 320, 3), 127, np.uint8)
+        with torch.inference_mode():
+            (found,) = self._detect([(decode(blank, self.settings), Hint())])
+            self._refine([(decode(blank, self.settings), np.array([100, 60, 200, 180], np.float32))])
+        if isinstance(found, FrameError):
+            raise found
+        for total in self.times.values():
+            total.seconds, total.items = 0.0, 0
 
     def prepare(self, job: FrameJob) -> PreparedFrame:
         """Decode one frame.
@@ -270,7 +286,9 @@ def build_pipeline(settings: Settings, host: PluginHost) -> Pipeline:
             f"backend {settings.inference.backend!r} failed to warm up: {type(exc).__name__}: {exc}",
             code=ErrorCode.BACKEND_UNAVAILABLE,
         ) from exc
-    return Pipeline(detector, backend, device, settings.vision)
+    pipeline = Pipeline(detector, backend, device, settings.vision)
+    pipeline.warmup()
+    return pipeline
 
 
 def build_engine(pipeline: Pipeline, settings: Settings) -> LocalEngine[FrameJob, PreparedFrame, FrameFaces]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -179,7 +180,7 @@ class AffectService:
         """Once a second: time passes in every session; forgotten ones end."""
         while True:
             await asyncio.sleep(_TIMER_S)
-            now = asyncio.get_running_loop().time()
+            now = time.monotonic()
             for name, session in list(self.sessions.items()):
                 try:
                     session.tick()

@@ -178,12 +178,13 @@ class ServiceSession:
 
         Raises:
             ProtocolError: No such kind.
+            FrameError: `t` is ahead of the session's clock.
         """
-        self._emit(self.learner.host(self._now() if t is None else t, kind))
+        self._emit(self.learner.host(self._at(t), kind))
 
     def correct(self, t: float | None, state: LearnerState) -> None:
-        """Take somebody's word for the true state."""
-        self._emit(self.learner.correct(self._now() if t is None else t, state))
+        """Take somebody's word for the true state; raises as `host`."""
+        self._emit(self.learner.correct(self._at(t), state))
 
     def end(self, code: CloseCode = CloseCode.NORMAL, reason: str = "the session ended") -> None:
         """End the session: offsets go out, buffers are dropped, its sockets close."""
@@ -211,6 +212,19 @@ class ServiceSession:
         if self._offset is None:
             return max(self.learner.model.t, 0.0)
         return time.monotonic() + self._offset
+
+    def _at(self, t: float | None) -> float:
+        """Return when something happened: now, or `t` unless it would push the session's clock ahead."""
+        now = self._now()
+        if t is None:
+            return now
+        if self._offset is not None and t > now + self._settings.max_skew_s:
+            raise FrameError(
+                f"t {t:.1f} is {t - now:.1f} s ahead of the session's clock, at most {self._settings.max_skew_s:g} s "
+                "are accepted",
+                code=ErrorCode.FRAME_FROM_FUTURE,
+            )
+        return t
 
     def _check_rate(self, now: float) -> None:
         """A bucket of one second's frames that refills at `max_fps`."""
@@ -275,7 +289,15 @@ class ServiceSession:
             self._broadcast(Error(code=ErrorCode(code), message=message, ref=header.seq))
         self.backend_ok = not faces.warnings
         self.failed += bool(faces.warnings)
-        observation, events = self.learner.observe(faces)
+        try:
+            observation, events = self.learner.observe(faces)
+        except Exception as exc:  # an estimator plugin may raise anything
+            self.failed += 1
+            log.exception("session %s: the learner model failed", self.name)
+            self._broadcast(
+                Error(code=ErrorCode.INTERNAL, message=f"learner model: {type(exc).__name__}: {exc}", ref=header.seq)
+            )
+            return
         self.observed += 1
         latency = time.monotonic() - arrived
         self._latencies.append(latency)

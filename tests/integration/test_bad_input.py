@@ -317,3 +317,29 @@ async def test_a_client_that_never_reads_is_cut_off_and_may_resume(serve: Serve,
             assert welcome["resumed"] is True
             replayed = [await tutor.until("event") for _ in range(3)]
             assert [m["event"]["data"]["seq"] for m in replayed] == [last - 2, last - 1, last]
+
+
+async def test_evidence_from_the_future_does_not_push_the_clock(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.consented(observations=True)
+        await p.frame(grey_jpeg, 1.0)
+        await p.until("observation")
+        for kind, fields in (("evidence", {"kind": "hint_request"}), ("correct", {"state": "boredom"})):
+            await p.send(kind, t=1e9, **fields)
+            assert (await p.until("error"))["code"] == "frame_from_future"
+        assert service.sessions[p.of("welcome")[0]["session"]].learner.model.t < 100
+        await goes_on(p, grey_jpeg, 1.2)
+
+
+async def test_an_estimator_that_raises_costs_one_frame(
+    serve: Serve, grey_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve() as service, peer(service) as p:
+        welcome = await p.consented(observations=True)
+        learner = service.sessions[welcome["session"]].learner
+        with monkeypatch.context() as patch:
+            patch.setattr(learner.model.estimator, "observe", lambda *_: 1 / 0)
+            seq = await p.frame(grey_jpeg, 0.0)
+            error = await p.until("error")
+            assert (error["code"], error["ref"]) == ("internal", seq)
+        await goes_on(p, grey_jpeg, 0.2)

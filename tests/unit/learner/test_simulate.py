@@ -1,0 +1,67 @@
+"""Simulated learners keep the laws they are drawn from; the rivals read them as described."""
+
+import numpy as np
+import pytest
+
+from affect.labels import EMOTIONS, STATES
+from affect.learner.rivals import ema_threshold, majority_vote, raw_argmax
+from affect.learner.simulate import CASES, Case, FacePool, Simulation, simulate
+from affect.settings.learner import HmmSettings
+
+SETTINGS = HmmSettings()
+# A perfect classifier: every picture is read as what it is.
+POOL = FacePool(np.eye(7)[np.arange(70) % 7] * 0.98 + 0.02 / 7, np.arange(70) % 7)
+
+
+def run(case: Case = CASES[0], seconds: float = 4000, seed: int = 0) -> Simulation:
+    return simulate(SETTINGS, case, POOL, seconds=seconds, fps=2, rng=np.random.default_rng(seed))
+
+
+def test_long_run_shares_are_the_base_rates() -> None:
+    shares = np.bincount(np.concatenate([run(seed=k).states for k in range(6)]), minlength=7)
+    shares = shares / shares.sum()
+    for k, state in enumerate(STATES):
+        assert shares[k] == pytest.approx(SETTINGS.base_rates[state], abs=0.06)
+
+
+def test_half_lives_scale_the_switches() -> None:
+    switches = {scale: np.count_nonzero(np.diff(run(Case("x", half_life_scale=scale)).states)) for scale in (0.5, 1, 2)}
+    assert switches[0.5] > 1.5 * switches[1] > 2 * switches[2]
+
+
+def test_missing_share() -> None:
+    gone = np.isnan(run(Case("x", missing=0.3)).faces[:, 0]).mean()
+    assert gone == pytest.approx(0.3, abs=0.05)
+
+
+def test_the_same_seed_gives_the_same_session() -> None:
+    a, b = run(seconds=60, seed=3), run(seconds=60, seed=3)
+    assert np.array_equal(a.states, b.states)
+    assert np.array_equal(a.faces, b.faces)
+
+
+def test_an_emission_of_the_case_replaces_the_model_s() -> None:
+    smiling = Case("x", emission=dict.fromkeys(STATES, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)))
+    assert (run(smiling, seconds=100).faces.argmax(1) == EMOTIONS.index("happy")).all()
+
+
+def faces(*names: str) -> Simulation:
+    rows = np.array([np.full(7, np.nan) if n == "-" else np.eye(7)[EMOTIONS.index(n)] * 0.9 + 0.1 / 7 for n in names])
+    return Simulation(np.arange(len(names), dtype=float), np.zeros(len(names), np.int64), rows)
+
+
+def test_raw_argmax_maps_each_frame_and_holds_over_gaps() -> None:
+    labels, p = raw_argmax(faces("happy", "-", "angry", "sad", "neutral"), SETTINGS)
+    assert [STATES[k].value for k in labels] == ["delight", "delight", "frustration", "boredom", "neutral"]
+    assert p.sum(1) == pytest.approx(1)
+
+
+def test_ema_ignores_one_odd_frame() -> None:
+    labels, _ = ema_threshold(faces(*["neutral"] * 8, "happy", *["neutral"] * 3), SETTINGS)
+    assert {STATES[k].value for k in labels} == {"neutral"}
+
+
+def test_majority_follows_the_last_seconds() -> None:
+    labels, _ = majority_vote(faces(*["happy"] * 6, *["sad"] * 6), SETTINGS)
+    assert STATES[labels[5]] == "delight"
+    assert STATES[labels[-1]] == "boredom"
