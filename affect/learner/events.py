@@ -47,7 +47,9 @@ class EventPolicy:
         self._last = estimate
         events = [self._offset(s, estimate, OffsetReason.DECAY) for s in self._ending(estimate)]
         events += self._updates(estimate)
-        if estimate.evidence is not Evidence.NONE:
+        if estimate.evidence is Evidence.NONE:
+            self._since.clear()
+        else:
             events += self._onsets(estimate)
         return events
 

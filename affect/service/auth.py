@@ -26,6 +26,9 @@ def check_bind(settings: ServiceSettings) -> None:
     """
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise SettingsError("service.tls_certificate and service.tls_key go together")
+    for path in (settings.tls_certificate, settings.tls_key):
+        if path is not None and not path.is_file():
+            raise SettingsError(f"service.tls_certificate / service.tls_key: no file {path}")
     if is_loopback(settings.host):
         return
     if settings.token is None:

@@ -137,11 +137,13 @@ class Connection:
         self._hello = message
         existing = self._service.sessions.get(message.session or "")
         known = existing is not None and not existing.ended
-        if message.resume is not None and not known and "learner" not in message.roles:
+        resume = message.resume
+        if resume is not None and not known and "learner" not in message.roles:
             raise ProtocolError(f"no session {message.session!r} to resume", code=ErrorCode.NO_SESSION)
         session = self._service.open_session(message.session)
         self._session = session
-        self._greet(session, message, resumed=known and message.resume is not None)
+        same_run = resume is not None and resume.run in (None, session.learner.numbering.run)
+        self._greet(session, message, resumed=known and same_run)
 
     def _greet(self, session: ServiceSession, hello: Hello, *, resumed: bool) -> None:
         settings = self._settings
@@ -164,12 +166,14 @@ class Connection:
                 consent=session.consent,
                 context=settings.service.context,
                 jurisdiction=settings.service.jurisdiction,
+                run=session.learner.numbering.run,
                 resumed=resumed,
             )
         )
         self._send(session.snapshot())
-        if resumed and hello.resume is not None and "tutor" in hello.roles:
-            for event in session.missed(hello.resume.after):
+        if hello.resume is not None and "tutor" in hello.roles:
+            # Numbers of another run mean nothing here: then everything is news.
+            for event in session.missed(hello.resume.after if resumed else 0):
                 self._send(event)
         session.listen(self, learner="learner" in hello.roles, observations=hello.observations)
 
@@ -178,18 +182,21 @@ class Connection:
     async def _read(self) -> None:
         assert self._session is not None
         async for data in self._socket:
+            message = None
             try:
                 if isinstance(data, str):
-                    self._handle(_parse(data))
+                    message = _parse(data)
+                    self._handle(message)
                 else:
                     self._frame(data)
             except PolicyError as exc:
                 if exc.code is ErrorCode.POLICY_REFUSED:
+                    self._session.set_consent(granted=False)  # an earlier grant does not outlive the refusal
                     self._fail(exc)
                     return
-                self._send(_error(exc))
+                self._send(_error(exc, getattr(message, "type", None)))
             except AffectError as exc:
-                self._send(_error(exc))
+                self._send(_error(exc, getattr(message, "type", None)))
 
     def _handle(self, message: object) -> None:
         assert self._session is not None
@@ -216,6 +223,8 @@ class Connection:
     def _frame(self, data: bytes) -> None:
         assert self._session is not None
         self._require("learner", "frames")
+        if self._session.learner_socket is not self:
+            return  # replaced by a newer socket; what is still on its way here is late
         header, image = unpack_frame(data)
         try:
             self._session.push(header, image)

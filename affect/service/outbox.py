@@ -21,7 +21,7 @@ class Outbox:
     """Messages for one socket, in order.
 
     Observations, status and flow replace an unsent one of their kind; an `update` replaces an unsent update of the
-    same state. Everything else is kept.
+    same state. Everything else is kept. Replayed events, of which there are at most a ring full, do not count.
 
     Args:
         capacity: Messages kept before `put` raises.
@@ -48,7 +48,7 @@ class Outbox:
             # An update moves to the end: later than the events between, as it happened.
             del self._items[key]
             self.coalesced += 1
-        elif len(self._items) >= self._capacity:
+        elif len(self._items) >= self._capacity and not (isinstance(message, Event) and message.replayed):
             raise OutboxFullError
         if key is None:
             self._count += 1

@@ -60,8 +60,13 @@ def check_consent(consent: Consent, settings: ServiceSettings) -> None:
         return
     context = consent.context or settings.context
     jurisdiction = (consent.jurisdiction or settings.jurisdiction).strip().upper()
+    if context in PROHIBITED_CONTEXTS and not jurisdiction:
+        raise PolicyError(
+            f"the context {context!r} is prohibited in places: name the jurisdiction (ISO 3166 alpha-2, EU, EEA)",
+            code=ErrorCode.POLICY_REFUSED,
+        )
     purpose = (consent.purpose or "").strip().lower()
-    if context in PROHIBITED_CONTEXTS and jurisdiction.split("-")[0] in EU_AND_EEA:
+    if context in PROHIBITED_CONTEXTS and jurisdiction in EU_AND_EEA:
         if purpose in EXEMPT_PURPOSES:
             return
         raise PolicyError(

@@ -18,6 +18,9 @@ SUBPROTOCOL = "affect.v1"
 LISTEN_SUBPROTOCOL = "cloudevents.json"
 
 SessionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Jurisdiction = Annotated[
+    str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^([A-Za-z]{2}|[Ee][Ee][Aa])$")
+]
 Media = Literal["image/jpeg", "image/png", "image/webp"]
 Role = Literal["learner", "tutor"]
 
@@ -54,6 +57,9 @@ class Resume(Message):
     """Where a client stopped listening."""
 
     after: int = Field(ge=0, description="`seq` of the last event it has; 0 for none.")
+    run: str | None = Field(
+        default=None, max_length=64, description="`run` of the welcome it had; `after` counts within that run."
+    )
 
 
 class Hello(Message):
@@ -75,7 +81,7 @@ class Consent(Message):
     type: Literal["consent"] = "consent"
     granted: bool
     context: Context | None = Field(default=None, description="Where it is used; the service's setting by default.")
-    jurisdiction: str | None = Field(default=None, max_length=8, description="ISO 3166 country, or EU.")
+    jurisdiction: Jurisdiction | None = Field(default=None, description="ISO 3166 alpha-2 country, EU or EEA.")
     purpose: str | None = Field(default=None, max_length=500)
 
 
@@ -155,9 +161,10 @@ class Welcome(Message):
     consent: bool = Field(description="Whether this session has a grant.")
     context: Context = Field(description="What holds when `consent` names no context.")
     jurisdiction: str = Field(description="What holds when `consent` names none; may be empty.")
+    run: str = Field(description="Identifies this life of the session; changes when the service restarts.")
     resumed: bool = Field(
-        description="Whether `resume` was asked for and the session existed: events after `resume.after` follow, "
-        "as far as they are kept. False with `resume`: the session is new, its events count from 1."
+        description="Whether `resume` was asked for and this run of the session was meant: events after "
+        "`resume.after` follow, as far as they are kept. False with `resume`: another run; all its events follow."
     )
 
 
@@ -270,7 +277,7 @@ class Error(Message):
     code: ErrorCode
     message: str
     fatal: bool = False
-    ref: int | str | None = Field(default=None, description="`seq` of the frame or `type` of the message.")
+    ref: int | str | None = Field(default=None, description="`seq` of the frame, or `type` of the message.")
 
 
 class Pong(Message):

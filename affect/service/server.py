@@ -46,7 +46,7 @@ class AffectService:
 
     def __init__(self, settings: Settings, host: PluginHost, engine: FrameEngine | None, reason: str = "") -> None:
         check_bind(settings.service)
-        host.estimators.get(settings.learner.estimator)
+        host.create_estimator(settings.learner.estimator)  # a wrong table should stop the start, not the first hello
         self.settings, self.host, self.engine, self.reason = settings, host, engine, reason
         self.sessions: dict[str, ServiceSession] = {}
         self._sinks = SinkFanout(host)

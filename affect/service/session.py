@@ -101,7 +101,9 @@ class ServiceSession:
         """Send this session's messages to a socket from now on; a learner's earlier socket is closed."""
         if learner:
             if self.learner_socket is not None:
-                self.learner_socket.finish(CloseCode.REPLACED, "this learner connected with another socket")
+                reason = "this learner connected with another socket"
+                self.learner_socket.take(Error(code=ErrorCode.REPLACED, message=reason, fatal=True))
+                self.learner_socket.finish(CloseCode.REPLACED, reason)
             self.learner_socket = socket
             self._new_source = True
         self.listeners[socket] = observations
@@ -218,6 +220,7 @@ class ServiceSession:
         now = self._now()
         if t is None:
             return now
+        t += self._shift
         if self._offset is not None and t > now + self._settings.max_skew_s:
             raise FrameError(
                 f"t {t:.1f} is {t - now:.1f} s ahead of the session's clock, at most {self._settings.max_skew_s:g} s "

@@ -83,7 +83,7 @@ class HmmSettings(BaseModel):
     )
     baseline_weight: float = _sourced(
         0.25,
-        "How far the person's baseline replaces the population's, 0-1, once it is complete.",
+        "How far a long baseline of the person replaces the population's, 0-1; see baseline_prior_s.",
         "chosen by simulation: 0.5 takes a state of the first minute for the person's rest",
     )
     baseline_prior_s: float = _sourced(

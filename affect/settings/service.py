@@ -24,7 +24,11 @@ class ServiceSettings(BaseModel):
     tls_key: Path | None = Field(default=None, description="PEM key of the certificate.")
     behind_proxy: bool = Field(default=False, description="A proxy in front does TLS; allows a public bind without.")
     context: Context = Field(default="self_directed", description="Where it is used, if consent does not say.")
-    jurisdiction: str = Field(default="", description="ISO 3166 country, or EU; if consent does not say.")
+    jurisdiction: str = Field(
+        default="",
+        pattern=r"^([A-Za-z]{2}|[Ee][Ee][Aa])?$",
+        description="ISO 3166 alpha-2 country, EU or EEA; if consent does not say.",
+    )
     # Timeouts and intervals
     hello_timeout_s: float = Field(default=10.0, gt=0)
     heartbeat_s: float = Field(default=20.0, gt=0, description="Ping interval; a peer silent for two is closed.")

@@ -94,6 +94,7 @@ class AffectClient:
         self._granted: Consent | None = None
         self._seq = 0
         self.last_event = 0
+        self._resume = False
         self.welcome: Welcome | None = None
         self._pending: list[ServerMessage] = []
 
@@ -188,25 +189,29 @@ class AffectClient:
                 self._socket = await connect(
                     self.url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, max_size=None
                 )
-                await self._hello(resume=not first)
+                self._resume = not first
+                await self._hello()
                 return
             except (OSError, InvalidHandshake, ConnectionClosed) as exc:
-                if isinstance(exc, ConnectionClosed) and exc.rcvd and exc.rcvd.code in FINAL_CODES:
-                    raise ProtocolError(
-                        f"the service closed with {exc.rcvd.code}: {exc.rcvd.reason}",
-                        code=ErrorCode.NOT_ALLOWED,
-                    ) from exc
+                if isinstance(exc, ConnectionClosed) and exc.rcvd:
+                    if exc.rcvd.code in FINAL_CODES:
+                        raise ProtocolError(
+                            f"the service closed with {exc.rcvd.code}: {exc.rcvd.reason}", code=ErrorCode.NOT_ALLOWED
+                        ) from exc
+                    if exc.rcvd.code == CloseCode.NO_SESSION:
+                        first, self.last_event = True, 0  # the service has forgotten it: begin anew
                 await asyncio.sleep(pause * random.uniform(0.7, 1.3))
                 pause = min(pause * 2, longest)
 
-    async def _hello(self, *, resume: bool) -> None:
+    async def _hello(self) -> None:
+        run = self.welcome.run if self.welcome else None
         hello = Hello(
             protocol=SUBPROTOCOL,
             client=f"affect-client/{__version__}",
             roles=self._roles,
             session=self.session,
             token=self._token,
-            resume=Resume(after=self.last_event) if resume else None,
+            resume=Resume(after=self.last_event, run=run) if self._resume else None,
             observations=self._observations,
         )
         await self._send(hello)
@@ -232,8 +237,8 @@ class AffectClient:
             self.welcome, self.session = message, message.session
             if not message.resumed:
                 self.last_event = 0
-        elif isinstance(message, Snapshot) and self.welcome is not None and not self.welcome.resumed:
-            self.last_event = message.seq
+        elif isinstance(message, Snapshot) and not self._resume:
+            self.last_event = message.seq  # what was before the first hello is history
         elif isinstance(message, Event):
             self.last_event = max(self.last_event, message.event.data.seq)
         return message  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@
  * @property {Role[]} roles
  * @property {string} [session] Join or create this session; new when absent.
  * @property {string} [token]
- * @property {{after: number}} [resume] `seq` of the last event this client has.
+ * @property {{after: number, run?: string}} [resume] `seq` of the last event this client has, and of which run.
  * @property {boolean} observations Also send an `observation` for every frame.
  */
 /**
@@ -82,6 +82,7 @@
  * @property {boolean} consent Whether this session has a grant.
  * @property {Context} context What holds when `consent` names no context.
  * @property {string} jurisdiction What holds when `consent` names none.
+ * @property {string} run Identifies this life of the session; changes when the service restarts.
  * @property {boolean} resumed Whether `resume` was asked for and the session existed.
  */
 /**
@@ -420,7 +421,7 @@ export class AffectClient extends EventTarget {
       roles: this.#roles,
       session: this.session,
       token: this.token,
-      resume: this.#resuming ? { after: this.lastSeq } : undefined,
+      resume: this.#resuming ? { after: this.lastSeq, run: this.welcome?.run } : undefined,
       observations: this.#observations,
     };
     this.#socket?.send(JSON.stringify(hello));

@@ -315,3 +315,61 @@ def _get(service: AffectService, path: str) -> tuple[int, dict[str, Any]]:
     except urllib.error.HTTPError as exc:
         with exc:
             return exc.code, json.loads(exc.read())
+
+
+async def test_resume_of_another_run_gets_everything(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service, peer(service) as learner, peer(service) as tutor:
+        await learner.consented(session="s-6", observations=True)
+        await learner.frame(grey_jpeg, 0.0)
+        await learner.until("event")
+        welcome = await tutor.hello(roles=["tutor"], session="s-6", resume={"after": 57, "run": "of-an-earlier-life"})
+        assert welcome["resumed"] is False
+        assert (await tutor.until("event"))["event"]["data"]["seq"] == 1
+
+
+async def test_a_long_absence_does_not_overflow_the_outbox(serve: Serve) -> None:
+    async with serve({"service": {"outbox": 16}}) as service, peer(service) as p:
+        await p.hello(session="s-7")
+        for _ in range(60):
+            await p.send("correct", state="boredom")
+            await p.until("event", lambda m: m["event"]["data"]["phase"] == "corrected")
+        async with peer(service) as tutor:
+            await tutor.hello(roles=["tutor"], session="s-7", resume={"after": 0})
+            last = service.sessions["s-7"].learner.numbering.seq
+            await tutor.until("event", lambda m: m["event"]["data"]["seq"] == last)
+            assert len(tutor.of("event")) == last
+
+
+async def test_a_refused_use_ends_an_earlier_grant(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        welcome = await p.consented()
+        await p.send("consent", granted=True, context="workplace", jurisdiction="fr")
+        assert await p.closed() == 4451
+        assert service.sessions[welcome["session"]].consent is False
+
+
+@pytest.mark.parametrize("jurisdiction", ["Germany", "DEU", "E"])
+async def test_a_jurisdiction_is_a_code(serve: Serve, jurisdiction: str) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("consent", granted=True, context="workplace", jurisdiction=jurisdiction)
+        error = await p.until("error")
+        assert error["code"] == "bad_message"
+
+
+async def test_a_doubtful_context_needs_a_jurisdiction(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("consent", granted=True, context="workplace")
+        assert await p.closed() == 4451
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("consent", granted=True, context="workplace", jurisdiction="US")
+        await p.until("snapshot", lambda m: m["consent"])
+
+
+async def test_errors_name_the_message_they_answer(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("evidence", kind="nothing")
+        assert (await p.until("error"))["ref"] == "evidence"
