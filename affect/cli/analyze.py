@@ -6,6 +6,7 @@ file that looks whole.
 
 import csv
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from affect.cli.media import Video, expand, is_picture
-from affect.cli.timeline import plot_timeline
+from affect.cli.timeline import Timeline, plot_timeline
 from affect.cloudevents import CloudEvent
 from affect.errors import AffectError, MediaError
 from affect.labels import EMOTIONS, STATES
@@ -24,6 +25,13 @@ from affect.pipeline import with_offline_search
 from affect.settings import Settings
 from affect.types import ByteArray, Face, Observation
 
+_POSE = ("yaw", "pitch", "roll")
+_CSV_COLUMNS = (
+    *("t", "frame", "faces", "track_id", "x0", "y0", "x1", "y1", *_POSE),
+    *(f"emotion_{emotion.value}" for emotion in EMOTIONS),
+    *("valence", "arousal"),
+    *(f"state_{state.value}" for state in STATES),
+)
 _EVENT_COLUMNS = ("seq", "state", "phase", "confidence", "t", "t_start", "t_end", "reason", "evidence")
 
 
@@ -73,51 +81,58 @@ def analyse_file(
 ) -> str:
     """Analyse one file and write its outputs `BASE.*`; returns one line that says what was found.
 
+    Lines go out as they come, so that a long video costs no memory but a few numbers a frame for the plot.
+
     Raises:
         AffectError: It cannot be read at all. A bad frame is a line with `error`.
     """
-    observations: list[dict[str, Any]] = []
+    timeline = Timeline()
     events: list[CloudEvent] = []
-    errors = 0
+    frames = seen = errors = 0
+    first_error = ""
     task = progress.add_task(path.name, total=None)
+    waiting: deque[tuple[int, float]] = deque()
+
+    def feed() -> Iterator[tuple[bytes | ByteArray, float]]:
+        for index, t, image in _frames(path, every, progress, task):
+            waiting.append((index, t))
+            yield image, t
+
     try:
-        frames = _frames(path, every, progress, task)
-        times: list[tuple[int, float]] = []
-
-        def feed() -> Iterator[tuple[bytes | ByteArray, float]]:
-            for index, t, image in frames:
-                times.append((index, t))
-                yield image, t
-
-        with Writer(base.with_name(base.name + ".observations.jsonl")) as lines:
-            for k, result in enumerate(module.push_many(feed())):
-                index, t = times[k]
+        with (
+            Writer(base.with_name(base.name + ".observations.jsonl")) as lines,
+            Writer(base.with_name(base.name + ".observations.csv")) as rows,
+        ):
+            table = csv.writer(rows)
+            table.writerow(_CSV_COLUMNS)
+            for result in module.push_many(feed()):
+                index, t = waiting.popleft()
                 if isinstance(result, AffectError):
                     errors += 1
+                    first_error = first_error or result.message
                     line: dict[str, Any] = {"t": t, "frame": index, "faces": 0, **_nothing()}
                     line["error"] = {"code": result.code.value, "message": result.message}
                 else:
                     observation, new = result
                     line = observation_line(observation, index)
                     events += new
-                observations.append(line)
+                frames += 1
+                seen += line["box"] is not None
                 lines.write(json.dumps(line) + "\n")
+                table.writerow(_csv_row(line))
+                timeline.add(line)
                 progress.advance(task)
-            if not observations:
-                raise MediaError(f"{path}: no frame could be read")
-            if errors == len(observations):
-                raise MediaError(f"{path}: {observations[0]['error']['message']}")
+            if errors == frames:
+                raise MediaError(f"{path}: {first_error or 'no frame could be read'}")
         events += module.end()
     finally:
         progress.remove_task(task)
     _write_events(base, events)
-    _write_csv(base, observations)
     if plot and not is_picture(path):
-        plot_timeline(base, observations, [event.data for event in events])
-    seen = sum(line["box"] is not None for line in observations)
+        plot_timeline(base, timeline, [event.data for event in events])
     onsets = sum(event.data.phase == "onset" for event in events)
     bad = f", {errors} bad frames" if errors else ""
-    return f"{path}: {len(observations)} frames, learner in {seen}, {onsets} onsets{bad} -> {base}.*"
+    return f"{path}: {frames} frames, learner in {seen}, {onsets} onsets{bad} -> {base}.*"
 
 
 def observation_line(observation: Observation, index: int) -> dict[str, Any]:
@@ -225,21 +240,12 @@ def _write_events(base: Path, events: Sequence[CloudEvent]) -> None:
             table.writerow(["" if data[c] is None else data[c] for c in _EVENT_COLUMNS])
 
 
-def _write_csv(base: Path, observations: Sequence[dict[str, Any]]) -> None:
-    emotions, states = [e.value for e in EMOTIONS], [s.value for s in STATES]
-    with Writer(base.with_name(base.name + ".observations.csv")) as file:
-        table = csv.writer(file)
-        table.writerow(
-            ["t", "frame", "faces", "track_id", "x0", "y0", "x1", "y1", "yaw", "pitch", "roll"]
-            + [f"emotion_{name}" for name in emotions]
-            + ["valence", "arousal"]
-            + [f"state_{name}" for name in states]
-        )
-        for line in observations:
-            pose, p, s = line["pose"] or {}, line["emotions"] or {}, line["states"] or {}
-            row = [line["t"], line["frame"], line["faces"], line["track_id"], *(line["box"] or [None] * 4)]
-            row += [pose.get(name) for name in ("yaw", "pitch", "roll")]
-            row += [p.get(name) for name in emotions]
-            row += [line["valence"], line["arousal"]]
-            row += [s.get(name) for name in states]
-            table.writerow(["" if value is None else value for value in row])
+def _csv_row(line: dict[str, Any]) -> list[Any]:
+    """Return a line of the JSONL as the columns of the CSV; what is missing stays empty."""
+    pose, p, states = line["pose"] or {}, line["emotions"] or {}, line["states"] or {}
+    row = [line["t"], line["frame"], line["faces"], line["track_id"], *(line["box"] or [None] * 4)]
+    row += [pose.get(name) for name in _POSE]
+    row += [p.get(emotion.value) for emotion in EMOTIONS]
+    row += [line["valence"], line["arousal"]]
+    row += [states.get(state.value) for state in STATES]
+    return ["" if value is None else value for value in row]
