@@ -4,14 +4,15 @@ Consent is the host's own business here: whoever embeds the module asks the lear
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from affect.cloudevents import CloudEvent
-from affect.errors import AffectError
+from affect.errors import AffectError, ErrorCode, FrameError
 from affect.inference.engine import LocalEngine
 from affect.labels import LearnerState, OffsetReason
 from affect.pipeline import FrameJob, PreparedFrame, build_engine, build_pipeline
@@ -40,10 +41,27 @@ class _Core:
         self.engine = engine or build_engine(build_pipeline(self.settings, self.host), self.settings)
         self.session: LearnerSession = new_session(session, self.settings, self.host)
         self.seq = 0
+        self.last_t = float("-inf")
 
     def job(self, image: bytes | ByteArray, t: float) -> FrameJob:
+        if not np.isfinite(t) or t <= self.last_t:
+            raise FrameError(
+                f"t {t} after {self.last_t}: times are finite seconds and grow", code=ErrorCode.FRAME_OUT_OF_ORDER
+            )
+        self.last_t = t
         self.seq += 1
-        return FrameJob(Frame(t, self.seq, image), self.session.tracker)
+        # A capture loop may use its buffer again before we have looked at it.
+        own = image.copy() if isinstance(image, np.ndarray) else image
+        return FrameJob(Frame(t, self.seq, own), self.session.tracker)
+
+    def observe(self, faces: FrameFaces) -> tuple[Observation, list[CloudEvent]]:
+        """Run the learner model; whatever an estimator plugin raises becomes our error."""
+        try:
+            return self.session.observe(faces)
+        except AffectError:
+            raise
+        except Exception as exc:
+            raise AffectError(f"learner model: {type(exc).__name__}: {exc}") from exc
 
     def close(self) -> None:
         if self._owns_engine:
@@ -92,12 +110,13 @@ class AffectModule:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        await self.drain()
-        self._put(self.core.session.end(OffsetReason.SESSION_END))
-        self._events.put_nowait(None)
-        with contextlib.suppress(asyncio.QueueFull):
-            self._observations.put_nowait(None)
-        await asyncio.to_thread(self.core.close)
+        try:
+            await self.drain()
+            self._put(self.core.session.end(OffsetReason.SESSION_END))
+        finally:
+            self._events.put_nowait(None)
+            self._offer(None)
+            await asyncio.to_thread(self.core.close)
 
     @property
     def core(self) -> _Core:
@@ -113,9 +132,14 @@ class AffectModule:
             image: JPEG, PNG or WebP bytes, or uint8 RGB [H, W, 3].
             t: Seconds; must grow. Frames that cannot be used are kept in `errors`, the last 100.
         """
+        try:
+            job = self.core.job(image, t)
+        except AffectError as exc:
+            self._fail(exc)
+            return
         if self._waiting is not None:
             self.dropped += 1
-        self._waiting = self.core.job(image, t)
+        self._waiting = job
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 
@@ -138,35 +162,43 @@ class AffectModule:
 
     async def drain(self) -> None:
         """Wait until every pushed frame is done."""
-        if self._worker is not None:
-            await self._worker
+        while self._worker is not None:
+            await asyncio.shield(self._worker)
 
     async def events(self) -> AsyncIterator[CloudEvent]:
         """Yield events as they come, until the module closes."""
         while (event := await self._events.get()) is not None:
             yield event
+        self._events.put_nowait(None)  # for the next reader
 
     async def observations(self) -> AsyncIterator[Observation]:
         """Yield observations as they come; the oldest are dropped when nobody reads."""
         while (observation := await self._observations.get()) is not None:
             yield observation
+        self._offer(None)  # for the next reader
 
     async def _work(self) -> None:
         try:
             while (job := self._waiting) is not None:
                 self._waiting = None
                 try:
-                    faces = await asyncio.wrap_future(self.core.engine.submit(job))
+                    observation, events = self.core.observe(await asyncio.wrap_future(self.core.engine.submit(job)))
                 except AffectError as exc:
-                    self.errors = [*self.errors[-99:], exc]
+                    self._fail(exc)
                     continue
-                observation, events = self.core.session.observe(faces)
-                if self._observations.full():
-                    self._observations.get_nowait()
-                self._observations.put_nowait(observation)
+                self._offer(observation)
                 self._put(events)
         finally:
             self._worker = None
+
+    def _fail(self, error: AffectError) -> None:
+        self.errors = [*self.errors[-99:], error]
+
+    def _offer(self, observation: Observation | None) -> None:
+        """Queue an observation; the oldest gives way."""
+        if self._observations.full():
+            self._observations.get_nowait()
+        self._observations.put_nowait(observation)
 
     def _put(self, events: list[CloudEvent]) -> None:
         for event in events:
@@ -210,15 +242,20 @@ class SyncAffectModule:
         Raises:
             AffectError: The frame cannot be used; the next one may be pushed all the same.
         """
-        return self._core.session.observe(self._core.engine.submit(self._core.job(image, t)).result())
+        return self._core.observe(self._core.engine.submit(self._core.job(image, t)).result())
 
     def push_many(
         self, frames: Iterator[tuple[bytes | ByteArray, float]], window: int = 32
     ) -> Iterator[tuple[Observation, list[CloudEvent]] | AffectError]:
         """Work on many frames, decoding and classifying up to `window` of them together; results in order."""
-        pending = []
+        pending: list[Future[FrameFaces]] = []
         for image, t in frames:
-            pending.append(self._core.engine.submit(self._core.job(image, t)))
+            try:
+                pending.append(self._core.engine.submit(self._core.job(image, t)))
+            except FrameError as exc:
+                refused: Future[FrameFaces] = Future()
+                refused.set_exception(exc)
+                pending.append(refused)
             if len(pending) >= window:
                 yield self._take(pending.pop(0))
         for future in pending:
@@ -226,7 +263,7 @@ class SyncAffectModule:
 
     def _take(self, future: Future[FrameFaces]) -> tuple[Observation, list[CloudEvent]] | AffectError:
         try:
-            return self._core.session.observe(future.result())
+            return self._core.observe(future.result())
         except AffectError as exc:
             return exc
 

@@ -45,6 +45,9 @@ class FaceClassifier:
             FrameError: A crop is not such an array; names its index.
             BackendError: The backend failed on a crop; names its index.
         """
+        given: object = crops
+        if isinstance(given, np.ndarray) and (given.ndim == 2 or (given.ndim == 3 and given.shape[2] == 3)):
+            raise FrameError(f"expected a list of crops, got one array {list(given.shape)}; pass [crop]")
         rows = np.empty((len(crops), len(EMOTIONS)), np.float32)
         images = [_as_rgb(crop, k) for k, crop in enumerate(crops)]
         spec = self.backend.input

@@ -31,6 +31,7 @@ from affect.vision.pose import head_pose
 from affect.vision.tracking import Track, Tracker
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 # A crop is trusted fully from 40 source pixels and a contrast (standard deviation, 0-1) of .05 on. [D]
 FULL_QUALITY_SIDE, FULL_QUALITY_CONTRAST = 40.0, 0.05
@@ -157,7 +158,7 @@ class Pipeline:
             return list(_guarded(lambda: self.detector.detect(images, hints), len(items)))
 
         started = time.perf_counter()
-        answers = bisect(run, pictures, FrameError)
+        answers = [_checked(answer, answer) for answer in bisect(run, pictures, FrameError)]
         self._count("detect", started, len(pictures))
         return answers
 
@@ -167,7 +168,10 @@ class Pipeline:
             return list(_guarded(lambda: self.detector.refine(images, boxes), len(some)))
 
         started = time.perf_counter()
-        answers = bisect(run, items, FrameError)
+        answers = [
+            _checked(answer, [answer] if isinstance(answer, Detection) else [])
+            for answer in bisect(run, items, FrameError)
+        ]
         self._count("track", started, len(items))
         return answers
 
@@ -248,6 +252,17 @@ def _guarded(call: Callable[[], Sequence[T]], expected: int) -> Sequence[T]:
         raise FrameError(f"the detector raised {type(exc).__name__}: {exc}", code=ErrorCode.DETECTOR_FAILED) from exc
     if len(answer) != expected:
         raise FrameError(f"the detector answered {len(answer)} of {expected} images", code=ErrorCode.DETECTOR_FAILED)
+    return answer
+
+
+def _checked(answer: A, faces: Sequence[Detection] | FrameError) -> A | FrameError:
+    """Return a detector's answer, or the error that it is not made of finite numbers."""
+    if isinstance(faces, FrameError):
+        return answer
+    for face in faces:
+        parts = (face.box, [face.score], [0.0] if face.landmarks is None else face.landmarks)
+        if not all(np.isfinite(part).all() for part in parts):
+            return FrameError("the detector gave a face that is not finite", code=ErrorCode.DETECTOR_FAILED)
     return answer
 
 

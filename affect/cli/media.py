@@ -17,6 +17,7 @@ VIDEOS = frozenset(
     {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".gif", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".wmv"}
 )
 _DEFAULT_FPS = 25.0
+_LONGEST_GAP_S = 10.0  # a timestamp further ahead than this is broken, not a pause
 
 
 def expand(inputs: Iterable[Path]) -> list[Path]:
@@ -28,7 +29,7 @@ def expand(inputs: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES | VIDEOS and p.is_file())
+            found = sorted(p for p in path.rglob("*") if _is_media(p))
             if not found:
                 raise MediaError(f"{path}: no pictures or videos in this folder")
             files += found
@@ -40,6 +41,12 @@ def expand(inputs: Iterable[Path]) -> list[Path]:
         else:
             files.append(path)
     return files
+
+
+def _is_media(path: Path) -> bool:
+    """Whether a file of a folder is meant: a picture or video, but no plot of ours."""
+    known = path.suffix.lower() in PICTURES | VIDEOS
+    return known and not path.name.endswith(".timeline.png") and path.is_file()
 
 
 def is_picture(path: Path) -> bool:
@@ -91,8 +98,8 @@ class Video:
             if not good:
                 return
             t = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if not np.isfinite(t) or t <= last or (index == 0 and t > 1):
-                t = max(index / self.fps, last + 1e-3)
+            if not np.isfinite(t) or t <= last or t > last + _LONGEST_GAP_S:
+                t = last + self._every / self.fps if index else 0.0
             last = t
             yield VideoFrame(index, t, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
             index += 1

@@ -158,7 +158,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
             results = self._process([prepared for prepared, _ in batch])
             if len(results) != len(batch):
                 raise AffectError(f"the pipeline gave {len(results)} results for {len(batch)} jobs")
-        except Exception as exc:  # `process` isolates its plugins itself; this is a defect of ours, told to all
+        except BaseException as exc:  # told to all; whatever it is, even a plugin's SystemExit, this thread goes on
             error = exc if isinstance(exc, AffectError) else _internal(exc)
             for _, future in batch:
                 future.set_exception(error)

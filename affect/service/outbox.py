@@ -32,6 +32,7 @@ class Outbox:
         self._items: OrderedDict[tuple[str, ...], ServerMessage] = OrderedDict()
         self._count = 0
         self._waiting = asyncio.Event()
+        self._live = 0
         self._closed = False
         self.coalesced = 0
 
@@ -47,13 +48,15 @@ class Outbox:
         if key is not None and key in self._items:
             # An update moves to the end: later than the events between, as it happened.
             del self._items[key]
+            self._live -= 1
             self.coalesced += 1
-        elif len(self._items) >= self._capacity and not (isinstance(message, Event) and message.replayed):
+        elif self._live >= self._capacity and not _replayed(message):
             raise OutboxFullError
         if key is None:
             self._count += 1
             key = ("", str(self._count))
         self._items[key] = message
+        self._live += not _replayed(message)
         self._waiting.set()
 
     def close(self) -> None:
@@ -69,10 +72,15 @@ class Outbox:
             self._waiting.clear()
             await self._waiting.wait()
         _, message = self._items.popitem(last=False)
+        self._live -= not _replayed(message)
         return message
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def _replayed(message: ServerMessage) -> bool:
+    return isinstance(message, Event) and message.replayed
 
 
 def _coalescing_key(message: ServerMessage) -> tuple[str, ...] | None:

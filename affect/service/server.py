@@ -184,6 +184,9 @@ class AffectService:
             for name, session in list(self.sessions.items()):
                 try:
                     session.tick()
+                except Exception:  # an estimator plugin may raise; the session must expire all the same
+                    log.exception("session %s failed", name)
+                try:
                     idle = session.idle_since
                     if idle is not None and (session.ended or now - idle >= self.settings.service.resume_s):
                         session.end()

@@ -218,10 +218,10 @@ class ServiceSession:
     def _at(self, t: float | None) -> float:
         """Return when something happened: now, or `t` unless it would push the session's clock ahead."""
         now = self._now()
-        if t is None:
-            return now
+        if t is None or self._offset is None:
+            return now  # before the first frame there is no clock that `t` could be on
         t += self._shift
-        if self._offset is not None and t > now + self._settings.max_skew_s:
+        if t > now + self._settings.max_skew_s:
             raise FrameError(
                 f"t {t:.1f} is {t - now:.1f} s ahead of the session's clock, at most {self._settings.max_skew_s:g} s "
                 "are accepted",
@@ -242,9 +242,13 @@ class ServiceSession:
         """Translate a frame's time; the first frame of a new learner socket may start a new count and clock."""
         if self._new_source:
             self._new_source = False
-            if self._last_t is not None and header.t + self._shift <= self._last_t:
-                self._shift = self._now() - header.t
             self._last_seq = -1
+            if self._last_t is not None:
+                ahead = header.t + self._shift - self._now()
+                if abs(ahead) > self._settings.max_skew_s or header.t + self._shift <= self._last_t:
+                    self._shift -= ahead
+        elif self.learner.model.t - (header.t + self._shift) > self._settings.max_skew_s:
+            self._shift = self._now() - header.t  # the client's clock stood still, a suspended machine's for one
         return header.model_copy(update={"t": header.t + self._shift}) if self._shift else header
 
     def _check_order(self, header: FrameHeader, now: float) -> None:
@@ -304,9 +308,9 @@ class ServiceSession:
         self.observed += 1
         latency = time.monotonic() - arrived
         self._latencies.append(latency)
+        self._emit(events)
         if any(self.listeners.values()):
             self._broadcast(observation_message(observation, latency), observation=True)
-        self._emit(events)
 
     def _drop_buffers(self) -> None:
         self._generation += 1

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 FINAL_CODES = frozenset(
     {
         CloseCode.NORMAL,
+        CloseCode.TOO_BIG,
         CloseCode.BAD_HELLO,
         CloseCode.UNAUTHORIZED,
         CloseCode.FORBIDDEN,
@@ -59,6 +60,9 @@ FINAL_CODES = frozenset(
     }
 )
 """Close codes after which trying again would end the same way."""
+
+
+_INBOX = 10_000
 
 
 class AffectClient:
@@ -96,11 +100,15 @@ class AffectClient:
         self.last_event = 0
         self._resume = False
         self.welcome: Welcome | None = None
-        self._pending: list[ServerMessage] = []
+        self._inbox: asyncio.Queue[ServerMessage | None] = asyncio.Queue()
+        self._pump: asyncio.Task[None] | None = None
+        self._over: str | None = None
 
     async def __aenter__(self) -> Self:
         async with asyncio.timeout(self._connect_timeout_s):
             await self._connect(first=True)
+        # Somebody must read even if the host only sends: unread messages would stall the heartbeat.
+        self._pump = asyncio.create_task(self._read())
         return self
 
     async def __aexit__(
@@ -109,6 +117,9 @@ class AffectClient:
         self._reconnect = False
         if self._socket is not None:
             await self._socket.close()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
 
     async def consent(
         self,
@@ -145,20 +156,13 @@ class AffectClient:
         await self._send(Bye())
 
     async def __aiter__(self) -> AsyncIterator[ServerMessage]:
-        """Yield messages; reconnects and resumes in between. Ends when the service closed for good."""
-        while True:
-            while self._pending:
-                yield self._pending.pop(0)
-            try:
-                message = self._note(SERVER_ADAPTER.validate_json(await self._open_socket().recv()))
-            except ConnectionClosed as exc:
-                code = exc.rcvd.code if exc.rcvd else None
-                if not self._reconnect or code in FINAL_CODES:
-                    return
-                log.info("connection lost (%s), reconnecting", code)
-                await self._connect(first=False)
-                continue
+        """Yield messages; reconnects and resumes in between. Ends when the service closed for good.
+
+        Up to 10,000 messages wait for whoever iterates; then the oldest go.
+        """
+        while (message := await self._inbox.get()) is not None:
             yield message
+        self._keep(None)  # for the next reader
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield only learner events."""
@@ -168,9 +172,34 @@ class AffectClient:
 
     # Inside
 
+    async def _read(self) -> None:
+        """Read, note, keep; reconnect when the socket breaks; end when it is over for good."""
+        try:
+            while True:
+                try:
+                    self._keep(self._note(SERVER_ADAPTER.validate_json(await self._open_socket().recv())))
+                except ConnectionClosed as exc:
+                    code = exc.rcvd.code if exc.rcvd else None
+                    if not self._reconnect or code in FINAL_CODES:
+                        self._over = f"closed with {code}: {exc.rcvd.reason if exc.rcvd else 'connection lost'}"
+                        return
+                    log.info("connection lost (%s), reconnecting", code)
+                    await self._connect(first=False)
+        except ProtocolError as exc:
+            self._over = exc.message
+        finally:
+            self._keep(None)
+
+    def _keep(self, message: ServerMessage | None) -> None:
+        if self._inbox.qsize() >= _INBOX:
+            self._inbox.get_nowait()
+        self._inbox.put_nowait(message)
+
     def _open_socket(self) -> ClientConnection:
         if self._socket is None:
             raise AffectError("use AffectClient in `async with`")
+        if self._over is not None:
+            raise ProtocolError(f"the connection is over: {self._over}", code=ErrorCode.NO_SESSION)
         return self._socket
 
     async def _send(self, message: Message) -> None:
@@ -217,7 +246,7 @@ class AffectClient:
         await self._send(hello)
         while True:
             message = self._note(SERVER_ADAPTER.validate_json(await self._open_socket().recv()))
-            self._pending.append(message)
+            self._keep(message)
             if isinstance(message, Error) and message.fatal:
                 await self._open_socket().recv()  # raises ConnectionClosed with the close code
             if isinstance(message, Welcome):

@@ -343,3 +343,30 @@ async def test_an_estimator_that_raises_costs_one_frame(
             error = await p.until("error")
             assert (error["code"], error["ref"]) == ("internal", seq)
         await goes_on(p, grey_jpeg, 0.2)
+
+
+class NanDetector(FakeDetector):
+    """Gives a face at no place for bright pictures."""
+
+    def _find(self, image: ByteArray) -> list[Detection]:
+        found = super()._find(image)
+        if found and int(image.max()) > 200:
+            return [Detection(found[0].box * np.float32("nan"), found[0].landmarks, 1.0)]
+        return found
+
+
+async def test_a_detector_that_gives_nan_costs_only_its_own_frame(serve: Serve) -> None:
+    settings = Settings()
+    pipeline = Pipeline(NanDetector(), FakeBackend(), Device("cpu", "float32"), settings.vision)
+    engine = build_engine(pipeline, settings)
+    try:
+        async with serve(engine=engine) as service, peer(service) as bad, peer(service) as good:
+            await bad.consented(observations=True)
+            await good.consented(observations=True)
+            for k in range(3):
+                await bad.frame(striped(200), k / 5, media="image/png")
+                await goes_on(good, striped(100), k / 5 + 0.01)
+                assert (await bad.until("error"))["code"] == "detector_failed"
+            assert good.of("error") == []
+    finally:
+        engine.close()

@@ -127,3 +127,36 @@ def test_the_example_of_the_readme_runs(tmp_path: Path, capsys: pytest.CaptureFi
     frames = [(jpeg, k / 10) for k, jpeg in enumerate(moving_face(320, 240, 40))]
     exec(compile(code, "README.md", "exec"), {"frames": frames, "__name__": "__main__"})
     assert "delight onset" in capsys.readouterr().out
+
+
+async def test_an_estimator_that_raises_is_kept_as_error_and_nothing_hangs(
+    fake_engine: Engine, grey_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AffectModule(Settings(), engine=fake_engine) as module:
+        monkeypatch.setattr(module.core.session.model.estimator, "observe", lambda *_: 1 / 0)
+        module.push(grey_jpeg, 0.0)
+    assert [e.code for e in module.errors] == [ErrorCode.INTERNAL]
+    assert [e async for e in module.events()] == []
+    assert [e async for e in module.events()] == []  # a second reader ends too
+
+
+async def test_unread_observations_do_not_hang_the_end(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    async with AffectModule(Settings(), engine=fake_engine) as module:
+        for k in range(80):
+            module.push(grey_jpeg, k / 5)
+            await module.drain()
+    kept = [o.frame.t async for o in module.observations()]
+    assert kept[-1] == 79 / 5
+    assert len(kept) == 63
+
+
+async def test_times_that_do_not_grow_are_errors(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    async with AffectModule(Settings(), engine=fake_engine) as module:
+        for t in (1.0, 0.5, float("nan")):
+            module.push(grey_jpeg, t)
+    assert [e.code for e in module.errors] == [ErrorCode.FRAME_OUT_OF_ORDER] * 2
+
+
+def test_one_crop_instead_of_a_list_is_refused(astronaut: ByteArray) -> None:
+    with pytest.raises(AffectError, match="list of crops"):
+        affect.load_backend("cnn").probabilities(astronaut)  # type: ignore[arg-type]

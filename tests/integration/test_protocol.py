@@ -373,3 +373,39 @@ async def test_errors_name_the_message_they_answer(serve: Serve) -> None:
         await p.hello()
         await p.send("evidence", kind="nothing")
         assert (await p.until("error"))["ref"] == "evidence"
+
+
+async def test_a_returning_learner_may_have_a_clock_that_is_ahead(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service:
+        async with peer(service) as p:
+            await p.consented(observations=True, session="s-8")
+            await p.frame(grey_jpeg, 10.0)
+            await p.until("observation")
+        async with peer(service) as p:
+            await p.consented(observations=True, session="s-8")
+            await p.frame(grey_jpeg, 3600.0)
+            assert 10.0 < (await p.until("observation"))["t"] < 60
+
+
+async def test_evidence_before_the_first_frame_sets_no_clock(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.consented(observations=True)
+        await p.send("evidence", kind="answer_wrong", t=1.8e9)
+        await p.frame(grey_jpeg, 1.0)
+        welcome, _ = p.of("welcome")[0], await p.until("observation")
+        assert service.sessions[welcome["session"]].learner.model.t < 100
+
+
+async def test_a_session_whose_estimator_fails_expires_all_the_same(
+    serve: Serve, grey_jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve({"service": {"resume_s": 0.2}}) as service:
+        async with peer(service) as p:
+            welcome = await p.consented(observations=True)
+            await p.frame(grey_jpeg, 0.0)
+            await p.until("observation")
+            estimator = service.sessions[welcome["session"]].learner.model.estimator
+            monkeypatch.setattr(estimator, "advance", lambda *_: 1 / 0)
+        async with asyncio.timeout(10):
+            while service.sessions:
+                await asyncio.sleep(0.1)
