@@ -54,15 +54,6 @@ class _Core:
         own = image.copy() if isinstance(image, np.ndarray) else image
         return FrameJob(Frame(t, self.seq, own), self.session.tracker)
 
-    def observe(self, faces: FrameFaces) -> tuple[Observation, list[CloudEvent]]:
-        """Run the learner model; whatever an estimator plugin raises becomes our error."""
-        try:
-            return self.session.observe(faces)
-        except AffectError:
-            raise
-        except Exception as exc:
-            raise AffectError(f"learner model: {type(exc).__name__}: {exc}") from exc
-
     def close(self) -> None:
         if self._owns_engine:
             self.engine.close()
@@ -182,7 +173,8 @@ class AffectModule:
             while (job := self._waiting) is not None:
                 self._waiting = None
                 try:
-                    observation, events = self.core.observe(await asyncio.wrap_future(self.core.engine.submit(job)))
+                    faces = await asyncio.wrap_future(self.core.engine.submit(job))
+                    observation, events = self.core.session.observe(faces)
                 except AffectError as exc:
                     self._fail(exc)
                     continue
@@ -242,7 +234,7 @@ class SyncAffectModule:
         Raises:
             AffectError: The frame cannot be used; the next one may be pushed all the same.
         """
-        return self._core.observe(self._core.engine.submit(self._core.job(image, t)).result())
+        return self._core.session.observe(self._core.engine.submit(self._core.job(image, t)).result())
 
     def push_many(
         self, frames: Iterator[tuple[bytes | ByteArray, float]], window: int = 32
@@ -263,7 +255,7 @@ class SyncAffectModule:
 
     def _take(self, future: Future[FrameFaces]) -> tuple[Observation, list[CloudEvent]] | AffectError:
         try:
-            return self._core.observe(future.result())
+            return self._core.session.observe(future.result())
         except AffectError as exc:
             return exc
 

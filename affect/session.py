@@ -1,15 +1,19 @@
 """One learner's session without any door: tracker, learner model, event numbers. Socket, file and host share it."""
 
+import logging
 from dataclasses import dataclass
 from zlib import crc32
 
 from affect.cloudevents import CloudEvent, EventNumbering, describe_model, fingerprint
+from affect.errors import AffectError
 from affect.labels import LearnerState, OffsetReason
 from affect.learner.model import LearnerModel
 from affect.plugins import PluginHost
 from affect.settings import Settings
 from affect.types import Estimate, FrameFaces, LearnerEvent, Observation
 from affect.vision.tracking import Tracker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -23,8 +27,18 @@ class LearnerSession:
     estimate: Estimate | None = None
 
     def observe(self, frame: FrameFaces) -> tuple[Observation, list[CloudEvent]]:
-        """Take one frame's faces."""
-        observation = self.model.observe(frame)
+        """Take one frame's faces.
+
+        Raises:
+            AffectError: The learner model failed on them: an estimator plugin may raise anything.
+        """
+        try:
+            observation = self.model.observe(frame)
+        except AffectError:
+            raise
+        except Exception as exc:
+            log.exception("session %s: the learner model failed", self.name)
+            raise AffectError(f"learner model: {type(exc).__name__}: {exc}") from exc
         self.estimate = observation.estimate
         return observation, self._wrap(observation.events)
 

@@ -94,9 +94,3 @@ class Device:
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network here, in channels-last memory."""
         return model.to(self.torch, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-    def upload(self, host: torch.Tensor) -> torch.Tensor:
-        """Copy a host tensor here; through pinned memory and without blocking on a GPU."""
-        if self.is_cuda:
-            return host.pin_memory().to(self.torch, non_blocking=True)
-        return host

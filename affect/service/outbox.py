@@ -34,7 +34,6 @@ class Outbox:
         self._waiting = asyncio.Event()
         self._live = 0
         self._closed = False
-        self.coalesced = 0
 
     def put(self, message: ServerMessage) -> None:
         """Queue a message.
@@ -49,7 +48,6 @@ class Outbox:
             # An update moves to the end: later than the events between, as it happened.
             del self._items[key]
             self._live -= 1
-            self.coalesced += 1
         elif self._live >= self._capacity and not _replayed(message):
             raise OutboxFullError
         if key is None:

@@ -4,7 +4,6 @@ All methods run on the event loop. A session outlives its sockets for a while, s
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -33,8 +32,6 @@ from affect.service.protocol import (
 from affect.session import LearnerSession
 from affect.settings.service import ServiceSettings
 from affect.types import Frame
-
-log = logging.getLogger(__name__)
 
 _FLOW_INTERVAL_S = 1.0
 _TICK_AFTER_S = 1.0
@@ -286,25 +283,17 @@ class ServiceSession:
         frame = Frame(header.t, header.seq, image)
         try:
             faces = await asyncio.wrap_future(self._engine.submit(FrameJob(frame, self.learner.tracker)))
+            if generation != self._generation:
+                return  # consent was revoked meanwhile
+            observation, events = self.learner.observe(faces)
         except AffectError as exc:
             self.failed += 1
             self._broadcast(Error(code=exc.code, message=exc.message, ref=header.seq))
             return
-        if generation != self._generation:
-            return  # consent was revoked meanwhile
         for code, message in faces.warnings:
             self._broadcast(Error(code=ErrorCode(code), message=message, ref=header.seq))
         self.backend_ok = not faces.warnings
         self.failed += bool(faces.warnings)
-        try:
-            observation, events = self.learner.observe(faces)
-        except Exception as exc:  # an estimator plugin may raise anything
-            self.failed += 1
-            log.exception("session %s: the learner model failed", self.name)
-            self._broadcast(
-                Error(code=ErrorCode.INTERNAL, message=f"learner model: {type(exc).__name__}: {exc}", ref=header.seq)
-            )
-            return
         self.observed += 1
         latency = time.monotonic() - arrived
         self._latencies.append(latency)

@@ -89,12 +89,10 @@ def test_layout_is_channels_last_and_changes_no_value() -> None:
     assert torch.equal(moved, images)
 
 
-def test_place_and_upload_on_the_cpu() -> None:
+def test_place_on_the_cpu() -> None:
     device = Device("cpu")
     conv = device.place(nn.Conv2d(3, 4, 3))
     assert next(conv.parameters()).is_contiguous(memory_format=torch.channels_last)
-    host = torch.zeros(3)
-    assert device.upload(host) is host
 
 
 def test_description_names_device_and_precision() -> None:
