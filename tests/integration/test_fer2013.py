@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from affect_training.data import Fer2013, load_fer2013
-from affect_training.evaluate import evaluate
+from affect_training.data import FaceData, load_faces
+from affect_training.evaluation.report import evaluate
 
 import affect
 from affect.errors import AffectError
@@ -23,11 +23,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def fer2013(tmp_path_factory: pytest.TempPathFactory) -> Fer2013:
-    return load_fer2013(Path(os.environ["AFFECT_FER2013"]), tmp_path_factory.mktemp("cache"))
+def fer2013(tmp_path_factory: pytest.TempPathFactory) -> FaceData:
+    return load_faces(Path(os.environ["AFFECT_FER2013"]), tmp_path_factory.mktemp("cache"))
 
 
-def test_shipped_accuracy_is_what_the_sidecar_says(fer2013: Fer2013) -> None:
+def test_shipped_accuracy_is_what_the_sidecar_says(fer2013: FaceData) -> None:
     weights = PluginHost().backends.get("cnn").weights
     assert weights is not None
     promised = load_sidecar(weights).metrics["accuracy"].value
@@ -39,7 +39,7 @@ def test_shipped_accuracy_is_what_the_sidecar_says(fer2013: Fer2013) -> None:
     json.dumps(report.to_json())
 
 
-def test_faces_found_in_whole_pictures_read_like_the_crops(fer2013: Fer2013) -> None:
+def test_faces_found_in_whole_pictures_read_like_the_crops(fer2013: FaceData) -> None:
     """FER2013 faces, enlarged four times on a grey wall, through detector and crop."""
     split = fer2013.split("PublicTest")
     rows = np.random.default_rng(5).permutation(len(split))[:150]

@@ -1,0 +1,166 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affect_cnn.plugin import WEIGHTS
+from affect_training.cli.evaluate import evaluate
+from affect_training.evaluation.tta import KINDS
+from click.testing import CliRunner, Result
+
+import affect.pictures
+from affect.errors import AffectError, BackendError, MediaError, PluginError, SettingsError
+from affect.inference.checkpoint import load_sidecar
+from affect.inference.device import Device
+from affect.pictures import FaceClassifier
+from affect.testing import FakeBackend
+
+
+def write_csv(path: Path, usages: list[str]) -> Path:
+    """Write faces whose mean grey tells their label; every seventh is labelled otherwise."""
+    lines = ["emotion,pixels,Usage"]
+    for k, usage in enumerate(usages):
+        face = np.full((48, 48), int((k % 7 + 0.5) / 7 * 255))
+        face[::2] += 8
+        face[1::2] -= 8
+        label = (k + 1) % 7 if k % 7 == 6 else k % 7
+        lines.append(f"{label},{' '.join(map(str, face.ravel()))},{usage}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache goes to the folder the command runs in; `fake` and `worse` are backends beside the installed ones."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AFFECT_FER2013", raising=False)
+    installed = affect.pictures.load_backend
+
+    def load(name: str, *, device: str) -> FaceClassifier:
+        if name not in ("fake", "worse"):
+            return installed(name, device=device)
+        backend = FakeBackend()
+        if name == "worse":
+            answer = backend.predict
+            backend.predict = lambda faces: answer(faces * 0.5)  # type: ignore[method-assign]
+        return FaceClassifier(backend, Device(device, "float32"))
+
+    monkeypatch.setattr(affect.pictures, "load_backend", load)
+
+
+@pytest.fixture
+def held_back(tmp_path: Path) -> Path:
+    """A file with rows of PrivateTest only."""
+    return write_csv(tmp_path / "held.csv", ["PrivateTest"] * 28)
+
+
+def call(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(
+        evaluate, [*map(str, arguments), "--device", "cpu"], catch_exceptions=False, env={"COLUMNS": "150"}
+    )
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def figures(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("tta", KINDS)
+def test_a_file_of_one_split_is_enough(held_back: Path, tmp_path: Path, tta: str) -> None:
+    out = tmp_path / "new" / "out.json"
+    result = call("fake", "--data", held_back, "--split", "PrivateTest", "--tta", tta, "--json", out)
+    found = figures(out)
+    assert (found["backend"], found["split"], found["tta"], found["n"]) == ("fake", "PrivateTest", tta, 28)
+    assert found["accuracy"] == pytest.approx(24 / 28)
+    assert found["accuracy_ci95"][0] < 24 / 28 < found["accuracy_ci95"][1]
+    assert np.trace(found["confusion"]) == 24
+    assert len(found["data_sha256"]) == 64
+    assert (found["single_view"] is None) == (tta == "none")
+    assert "0.8571" in result.output
+    assert "surprise" in result.output
+
+
+def test_figures_are_printed_without_a_file(held_back: Path, tmp_path: Path) -> None:
+    call("fake", "--data", held_back, "--split", "PrivateTest")
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("split", ["Training", "PublicTest"])
+def test_a_split_the_data_lacks_is_an_error_by_name(held_back: Path, split: str) -> None:
+    with pytest.raises(MediaError, match=f"no split '{split}'; it has PrivateTest"):
+        call("fake", "--data", held_back, "--split", split)
+
+
+def test_two_models_are_tested_against_each_other(held_back: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    result = call("fake", "--data", held_back, "--split", "PrivateTest", "--against", "worse", "--json", out)
+    found = figures(out)["against"]
+    assert found["backend"] == "worse"
+    # Half as bright, only every seventh label is met: 0 by the first face, and the mislabelled last one.
+    assert (found["only_first"], found["only_second"]) == (20, 0)
+    assert found["p"] < 1e-4
+    assert "McNemar" in result.output
+
+
+def test_robustness_is_measured_when_asked_for(held_back: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    result = call("fake", "--data", held_back, "--split", "PrivateTest", "--robustness", "--json", out)
+    found = figures(out)["robustness"]
+    assert found["n"] == 28
+    assert found["clean"]["accuracy"] == pytest.approx(24 / 28)
+    assert len(found["curves"]["noise"]["points"]) == 5
+    assert "low contrast" in result.output
+
+
+def test_a_limit_scores_some_of_the_faces(held_back: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    call("fake", "--data", held_back, "--split", "PrivateTest", "--limit", "10", "--json", out)
+    assert figures(out)["n"] == 10
+
+
+def test_groups_of_data_without_groups_are_an_error(held_back: Path) -> None:
+    with pytest.raises(MediaError, match=r"held\.csv names no groups"):
+        call("fake", "--data", held_back, "--split", "PrivateTest", "--groups")
+
+
+def test_a_backend_without_gradient_cannot_be_attacked(held_back: Path) -> None:
+    with pytest.raises(BackendError, match="TorchBackend"):
+        call("fake", "--data", held_back, "--split", "PrivateTest", "--adversarial")
+
+
+@pytest.mark.parametrize("backend", ["cnn", str(WEIGHTS)])
+def test_the_bundled_network_by_name_and_by_path(held_back: Path, tmp_path: Path, backend: str) -> None:
+    out = tmp_path / "out.json"
+    more = [] if backend == "cnn" else ["--adversarial"]
+    call(backend, "--data", held_back, "--split", "PrivateTest", "--limit", "7", "--json", out, *more)
+    found = figures(out)
+    assert (found["backend"], found["n"]) == (backend, 7)
+    assert found["temperature"] == load_sidecar(WEIGHTS).temperature
+    assert ("adversarial" in found) == bool(more)
+    if more:
+        assert {attack["attack"] for attack in found["adversarial"]["attacks"]} == {"fgsm", "pgd"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["fake"], SettingsError, "--data"),
+        (["fake", "--data", "nowhere.csv"], SettingsError, "nowhere.csv"),
+        (["unheard-of", "--data", "held.csv", "--split", "PrivateTest"], PluginError, "unheard-of"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    held_back: Path, arguments: list[str], error: type[AffectError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        call(*arguments)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--split", "Testing"), ("--tta", "flip"), ("--limit", "0")])
+def test_values_outside_the_contract_are_usage_errors(held_back: Path, option: str, value: str) -> None:
+    result = CliRunner().invoke(evaluate, ["fake", "--data", str(held_back), option, value])
+    assert result.exit_code == 2
+    assert value in result.output

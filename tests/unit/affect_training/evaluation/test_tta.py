@@ -1,0 +1,63 @@
+from typing import cast
+
+import numpy as np
+import pytest
+from affect_training.data import Split
+from affect_training.evaluation.tta import KINDS, SHIFTS, Tta, predict_views, shifted, views
+
+from affect.errors import SettingsError
+from affect.pictures import FaceClassifier
+from affect.types import ByteArray
+
+
+@pytest.fixture
+def pictures() -> ByteArray:
+    return np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("none", 1), ("mirror", 2), ("shift", 5), ("shift-mirror", 10)])
+def test_each_kind_has_its_views_and_the_first_is_the_face_itself(kind: Tta, count: int, pictures: ByteArray) -> None:
+    seen = list(views(pictures, kind))
+    assert len(seen) == count
+    assert all(view.shape == pictures.shape and view.dtype == np.uint8 for view in seen)
+    np.testing.assert_array_equal(seen[0], pictures)
+    assert len({view.tobytes() for view in seen}) == count
+
+
+def test_mirror_turns_left_and_right(pictures: ByteArray) -> None:
+    np.testing.assert_array_equal(list(views(pictures, "mirror"))[1], pictures[:, :, ::-1])
+
+
+def test_shift_mirror_is_shift_and_its_mirror(pictures: ByteArray) -> None:
+    seen = list(views(pictures, "shift-mirror"))
+    for plain, mirrored, expected in zip(seen[::2], seen[1::2], views(pictures, "shift"), strict=True):
+        np.testing.assert_array_equal(plain, expected)
+        np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
+
+
+def test_a_shift_moves_the_face_and_repeats_the_border(pictures: ByteArray) -> None:
+    moved = shifted(pictures, 2, -3)
+    np.testing.assert_array_equal(moved[:, 2:, :-3], pictures[:, :-2, 3:])
+    for row in (0, 1):
+        np.testing.assert_array_equal(moved[:, row, :-3], pictures[:, 0, 3:])
+    for column in (-3, -2, -1):
+        np.testing.assert_array_equal(moved[:, 2:, column], pictures[:, :-2, -1])
+
+
+def test_shifts_are_two_or_three_pixels() -> None:
+    assert SHIFTS[0] == (0, 0)
+    assert all(2 <= max(abs(down), abs(right)) <= 3 for down, right in SHIFTS[1:])
+    assert np.sum(SHIFTS, axis=0).tolist() == [0, 0]
+
+
+def test_an_unknown_kind_is_refused_by_name(pictures: ByteArray) -> None:
+    with pytest.raises(SettingsError, match="shift-mirror, not 'flip'"):
+        next(views(pictures, cast(Tta, "flip")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predictions_are_those_of_each_view(kind: Tta, classifier: FaceClassifier, faces: Split) -> None:
+    found = predict_views(classifier, faces.images, kind)
+    for row, view in zip(found, views(faces.images, kind), strict=True):
+        np.testing.assert_allclose(row, classifier.probabilities(list(view)))
+    assert found.dtype == np.float64

@@ -1,0 +1,199 @@
+"""affect-train evaluate: score a backend on a split, print it, and write it as JSON."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from affect.labels import EMOTIONS
+from affect_training.cli.common import CACHE, console, data_option, device_option, existing
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from affect_training.evaluation.adversarial import Adversarial
+    from affect_training.evaluation.groups import GroupReport
+    from affect_training.evaluation.report import Report
+    from affect_training.evaluation.robustness import Robustness
+    from affect_training.evaluation.significance import McNemar
+    from affect_training.evaluation.tta import Tta
+
+
+@click.command()
+@click.argument("backend")
+@data_option
+@click.option(
+    "--split",
+    default="PublicTest",
+    show_default=True,
+    type=click.Choice(["Training", "PublicTest", "PrivateTest"]),
+)
+@click.option(
+    "--tta",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "mirror", "shift", "shift-mirror"]),
+    help="Mean over one, two, five or ten views.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures here.")
+@click.option("--against", metavar="OTHER", help="McNemar's test against another backend or weights file.")
+@click.option("--groups", is_flag=True, help="Figures of each group, when the data has groups.")
+@click.option("--robustness", is_flag=True, help="Accuracy under noise, blur, JPEG, darkness, occlusion, ...")
+@click.option("--adversarial", is_flag=True, help="Accuracy under FGSM and PGD.")
+@click.option("--limit", type=click.IntRange(min=1), help="Score only N faces, drawn at random (always the same).")
+@device_option
+def evaluate(
+    backend: str,
+    data: Path | None,
+    split: str,
+    tta: "Tta",
+    json_file: Path | None,
+    against: str | None,
+    groups: bool,
+    robustness: bool,
+    adversarial: bool,
+    limit: int | None,
+    device: str,
+) -> None:
+    """Score BACKEND, a registered name or the path of a .safetensors file, on a split.
+
+    Robustness is measured on 1,000 of the faces and attacks on 500, both single view.
+    """
+    from affect.errors import MediaError
+    from affect.pictures import load_backend
+    from affect_training.data import load_faces
+    from affect_training.evaluation.report import judge
+    from affect_training.evaluation.robustness import sample
+    from affect_training.evaluation.tta import predict_views
+
+    out = console()
+    found = load_faces(existing(data), CACHE)
+    faces = sample(found.split(split), limit)
+    if groups and faces.groups is None:
+        raise MediaError(f"--groups: {data} names no groups")
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+    classifier = load_backend(backend, device=device)
+    with out.status(f"{backend} on {split}"):
+        views = predict_views(classifier, faces.images, tta)
+    answers = views.mean(axis=0)
+    report = judge(views, faces.labels, backend, split, tta, temperature=classifier.backend.temperature)
+    facts: dict[str, Any] = {**report.to_json(), "data_sha256": found.sha256, "device": classifier.device.description}
+    _print_report(out, report)
+    if against is not None:
+        from affect_training.evaluation.significance import mcnemar
+
+        other = load_backend(against, device=device)
+        with out.status(f"{against} on {split}"):
+            rival = predict_views(other, faces.images, tta).mean(axis=0)
+        test = mcnemar(answers.argmax(1) == faces.labels, rival.argmax(1) == faces.labels)
+        facts["against"] = {"backend": against, **asdict(test)}
+        _print_test(out, backend, against, test)
+    if groups:
+        from affect_training.evaluation.groups import by_group
+
+        grouped = by_group(answers, faces.labels, faces.groups)
+        facts["groups"] = asdict(grouped)
+        _print_groups(out, grouped)
+    if robustness:
+        from affect_training.evaluation.robustness import robustness as measure
+
+        with out.status("robustness") as status:
+            curves = measure(lambda images: predict_views(classifier, images)[0], faces, progress=status.update)
+        facts["robustness"] = asdict(curves)
+        _print_curves(out, curves)
+    if adversarial:
+        from affect_training.evaluation.adversarial import adversarial as attack
+
+        with out.status("attacks") as status:
+            attacked = attack(classifier, faces, progress=status.update)
+        facts["adversarial"] = asdict(attacked)
+        _print_attacks(out, attacked)
+    if json_file is not None:
+        json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _interval(ci95: tuple[float, float]) -> str:
+    return f"{ci95[0]:.4f}-{ci95[1]:.4f}"
+
+
+def _print_report(out: "Console", report: "Report") -> None:
+    single = report.single_view
+    table = Table("", report.tta, "95 %", title=f"{report.backend} on {report.split}, n={report.n}, tta {report.tta}")
+    if single is not None:
+        table.add_column("single view")
+
+    def row(label: str, name: str) -> None:
+        ci95 = getattr(report, f"{name}_ci95", None)
+        cells = [label, f"{getattr(report, name):.4f}", _interval(ci95) if ci95 else ""]
+        if single is not None:
+            cells.append(f"{getattr(single, name):.4f}" if hasattr(single, name) else "")
+        table.add_row(*cells)
+
+    row("accuracy", "accuracy")
+    row("macro-F1", "macro_f1")
+    row("macro recall", "macro_recall")
+    row("Cohen's kappa", "kappa")
+    row(f"ECE (temperature {report.temperature:g})", "ece")
+    row("ECE at temperature 1", "ece_uncalibrated")
+    row("class-wise ECE", "ece_classwise")
+    row("NLL", "nll")
+    row("NLL at temperature 1", "nll_uncalibrated")
+    out.print(table)
+    names = [emotion.value for emotion in EMOTIONS]
+    classes = Table("class", "n", "precision", "recall", "F1", "specificity")
+    cells = Table("label, guess →", *names)
+    for name, shares in zip(names, report.confusion_normalised, strict=True):
+        figures = report.per_class[name]
+        values = [f"{figures[key]:.3f}" for key in ("precision", "recall", "f1", "specificity")]
+        classes.add_row(name, f"{figures['n']:d}", *values)
+        cells.add_row(name, *(f"{share:.2f}" for share in shares))
+    out.print(classes)
+    out.print(cells)
+
+
+def _print_test(out: "Console", first: str, second: str, test: "McNemar") -> None:
+    out.print(
+        f"{first} - {second}: {test.difference:+.4f} accuracy (95 % {_interval(test.difference_ci95)}); only {first} "
+        f"right {test.only_first}, only {second} right {test.only_second}; McNemar p = {test.p:.3g} ({test.method})"
+    )
+
+
+def _print_groups(out: "Console", report: "GroupReport") -> None:
+    table = Table("group", "n", "accuracy", "95 %", "macro recall", "95 %")
+    for group in report.groups:
+        table.add_row(
+            group.group,
+            str(group.n),
+            f"{group.accuracy:.4f}",
+            _interval(group.accuracy_ci95),
+            f"{group.macro_recall:.4f}",
+            _interval(group.macro_recall_ci95),
+        )
+    table.add_section()
+    gap_p = f"p = {report.accuracy_gap_p:.3g}"
+    table.add_row("gap", "", f"{report.accuracy_gap:.4f}", gap_p, f"{report.macro_recall_gap:.4f}", "")
+    out.print(table)
+
+
+def _print_curves(out: "Console", found: "Robustness") -> None:
+    table = Table("accuracy at severity", *"12345", "mean", title=f"robustness, n={found.n}")
+    for name, curve in found.curves.items():
+        points = [f"{point.accuracy:.3f}\n[dim]{point.severity:g}[/dim]" for point in curve.points]
+        table.add_row(f"{name}\n[dim]{curve.unit}[/dim]", *points, f"{curve.mean:.3f}")
+    table.add_section()
+    table.add_row("all", *("" for _ in range(5)), f"{found.mean:.3f}")
+    table.add_row("untouched", *("" for _ in range(5)), f"{found.clean.accuracy:.3f}")
+    out.print(table)
+
+
+def _print_attacks(out: "Console", found: "Adversarial") -> None:
+    epsilons = sorted({figures.epsilon for figures in found.attacks})
+    table = Table("attack", "none", *(f"{epsilon:g}/255" for epsilon in epsilons), title=f"under attack, n={found.n}")
+    for attack in dict.fromkeys(figures.attack for figures in found.attacks):
+        values = {figures.epsilon: figures.accuracy for figures in found.attacks if figures.attack == attack}
+        table.add_row(attack, f"{found.clean:.3f}", *(f"{values[epsilon]:.3f}" for epsilon in epsilons))
+    out.print(table)

@@ -1,0 +1,1 @@
+"""Figures of a classifier on a split: accuracy, calibration, significance, groups, robustness."""
