@@ -1,0 +1,1 @@
+"""Bundled recipes: the published FER2013 systems besides Nguyen's, one module a source, for `affect-train`."""
