@@ -54,7 +54,7 @@ class CloudEvent(BaseModel):
 
 def describe_model(settings: Settings) -> str:
     """Return backend, estimator and version in one word each."""
-    return f"{settings.inference.backend}+{settings.learner.estimator}/{__version__}"
+    return f"{settings.inference.backend_word}+{settings.learner.estimator}/{__version__}"
 
 
 def fingerprint(settings: Settings) -> str:

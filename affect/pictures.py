@@ -68,22 +68,22 @@ class FaceClassifier:
 
 
 def load_backend(
-    name: str | None = None, *, settings: Settings | None = None, device: str | None = None
+    name: str | Path | None = None, *, settings: Settings | None = None, device: str | None = None
 ) -> FaceClassifier:
     """Load a backend for face crops.
 
     Args:
-        name: A registered backend; the configured one when not given.
+        name: A registered backend, or the path of a `.safetensors` file; the configured one when not given.
         settings: Everything; `affect.toml`, environment and defaults when not given.
         device: `auto | cpu | cuda:N`; the configured one when not given.
 
     Raises:
-        AffectError: The name is unknown or the backend could not be created.
+        AffectError: The name is unknown, the weights cannot be served, or the backend could not be created.
     """
     settings = settings or load_settings().settings
     host = PluginHost(settings.plugins)
     where = Device(device or settings.inference.device, settings.inference.precision)
-    return FaceClassifier(host.create_backend(name or settings.inference.backend, where), where)
+    return FaceClassifier(host.create_backend(str(name or settings.inference.backend), where), where)
 
 
 def analyze_image(picture: bytes | str | Path | ByteArray, *, settings: Settings | None = None) -> tuple[Face, ...]:

@@ -1,10 +1,12 @@
 """PluginHost: finds plugins, loads each in its own try, and collects what they register, with provenance."""
 
+import copy
 import difflib
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -24,7 +26,7 @@ from affect.registry import (
     SinkSpec,
     validate_settings,
 )
-from affect.settings.root import PluginSettings
+from affect.settings.root import PluginSettings, weights_path
 
 if TYPE_CHECKING:
     from affect.inference.backend import Backend
@@ -100,27 +102,51 @@ class PluginHost:
             self._fail(status, exc)
         return status
 
+    def configured(self, name: str, table: Mapping[str, Any]) -> "PluginHost":
+        """Return a host of the same plugins, in which `[plugins.NAME]` is another table."""
+        other = copy.copy(self)
+        other.settings = PluginSettings.model_validate({**self.settings.model_dump(), name: dict(table)})
+        return other
+
     def settings_of(self, spec: BackendSpec | DetectorSpec | EstimatorSpec | SinkSpec) -> BaseModel:
         """Validate `[plugins.<name>]` against a spec's settings model.
 
         Raises:
             SettingsError: A key is unknown or a value is wrong.
         """
-        return validate_settings(spec.settings, self.settings.of(spec.name), f"plugins.{spec.name}")
+        values = self.settings.of(spec.name)
+        if isinstance(spec, EstimatorSpec) and spec.extends:
+            values = {**self.settings.of(spec.extends), **values}
+        return validate_settings(spec.settings, values, f"plugins.{spec.name}")
 
     def create_backend(self, name: str, device: "Device", _parents: Sequence[str] = ()) -> "Backend":
-        """Create a backend by name.
+        """Create a backend by name, or out of a weights file whose network a registered recipe knows.
+
+        Args:
+            name: A registered name, or the path of a `.safetensors` file.
+            device: Where it runs.
 
         Raises:
             PluginError: No such backend, or backends that contain each other.
             SettingsError: Its settings are wrong.
+            CheckpointError: The weights file cannot be served; says why.
             BackendError: It could not be created; carries the reason.
         """
+        if (path := weights_path(name)) is not None:
+            return self._from_weights(path, device)
         if name in _parents:
             raise PluginError(f"backends contain each other: {' -> '.join([*_parents, name])}")
         spec = self.backends.get(name)
         context = _Context(self, device, self.settings_of(spec), (*_parents, name))
         return _created("backend", name, self.backends.provenance(name), lambda: spec.create(context))
+
+    def weights_of(self, name: str) -> Path | None:
+        """Return the weights file of a backend, given by name or as that file; None when it ships none of its own.
+
+        Raises:
+            PluginError: No such backend.
+        """
+        return weights_path(name) or self.backends.get(name).weights
 
     def create_detector(self, name: str, device: "Device") -> "Detector":
         """Create a detector by name.
@@ -145,6 +171,18 @@ class PluginHost:
         spec = self.sinks.get(name)
         settings = self.settings_of(spec)
         return _created("sink", name, self.sinks.provenance(name), lambda: spec.create(settings))
+
+    def _from_weights(self, path: Path, device: "Device") -> "Backend":
+        from affect.inference.from_weights import backend_from_weights
+
+        try:
+            return backend_from_weights(path, device, {recipe.architecture for recipe in self.recipes})
+        except AffectError:
+            raise
+        except Exception as exc:
+            raise BackendError(
+                f"{path} could not be served: {type(exc).__name__}: {exc}", code=ErrorCode.BACKEND_UNAVAILABLE
+            ) from exc
 
     def _load(self, entry_point: metadata.EntryPoint) -> None:
         version = entry_point.dist.version if entry_point.dist else "0"
@@ -209,7 +247,7 @@ class _Context:
     parents: tuple[str, ...]
 
     def backend(self, name: str) -> "Backend":
-        """Create another registered backend on the same device."""
+        """Create another backend, by name or out of a weights file, on the same device."""
         return self.host.create_backend(name, self.device, self.parents)
 
 

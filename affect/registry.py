@@ -40,7 +40,7 @@ class Context(Protocol):
         ...
 
     def backend(self, name: str) -> "Backend":
-        """Create another registered backend; for ensembles and wrappers."""
+        """Create another backend, by name or out of a weights file; for ensembles and wrappers."""
         ...
 
 
@@ -80,12 +80,20 @@ class DetectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class EstimatorSpec:
-    """From observations over time to a distribution over learner states."""
+    """From observations over time to a distribution over learner states.
+
+    Attributes:
+        extends: Another estimator whose table `[plugins.NAME]` holds here too; this one's own wins, key by key.
+        reads_faces: Whether it reads `Face.embedding` and `Face.eye_opening` when the backend has a fit with heads;
+            the pipeline computes them only then.
+    """
 
     name: str
     create: Callable[[BaseModel], "Estimator"]
     summary: str
     settings: type[BaseModel] = NoSettings
+    extends: str = ""
+    reads_faces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +113,27 @@ class RecipeSpec:
     Attributes:
         architecture: `module:Class` of the torch module; imported only when a training or a load needs it.
         source: The publication the recipe reproduces.
+        published: The figure the source prints, in words; empty for our own recipes.
         model: Arguments of the module.
-        train: Defaults of `affect-train`; a run file or `--set` may change each.
+        data: Defaults of the run's `data` table: what the network is given.
+        augment: Defaults of the run's `augment` table.
+        train: Defaults of the run's `train` table; a run file or `--set` may change each key of all four.
+        inits: Where pretrained weights may come from, `{scheme: "module:function"}`, for `--init scheme:LOCATION` or
+            `--init scheme`. The function takes (network, location) and changes the network in place.
+        init_notes: What a model card must say of weights that started there, by scheme: makers, data, licence.
     """
 
     name: str
     architecture: str
     summary: str
     source: str
+    published: str = ""
     model: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    augment: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+    inits: Mapping[str, str] = field(default_factory=dict)
+    init_notes: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Named(Protocol):

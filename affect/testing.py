@@ -12,6 +12,7 @@ from affect.inference.classify import classify, probabilities
 from affect.inference.device import Device
 from affect.labels import EMOTIONS
 from affect.plugins import PluginHost
+from affect.settings import PluginSettings
 from affect.types import ByteArray, Detection, FloatArray
 from affect.vision.detector import Hint
 from affect.vision.geometry import FER2013_CROP
@@ -68,13 +69,18 @@ def check_backend(backend: Backend, *, tolerance: float = 0.05) -> None:
         _require(abs(float(row.sum()) - 1) < 1e-3, f"probabilities sum to {float(row.sum()):.4f}")
 
 
-def check_registered(name: str, *, device: str = "cpu") -> None:
-    """Create a registered backend and check it.
+def check_registered(name: str, *, device: str = "cpu", settings: PluginSettings | None = None) -> None:
+    """Create a backend and check it.
+
+    Args:
+        name: A registered backend, or the path of a weights file.
+        device: `auto | cpu | cuda:N`.
+        settings: The table `[plugins]`, for a backend that must be configured.
 
     Raises:
         AffectError: It is unknown, cannot be created, or breaks the contract.
     """
-    backend = PluginHost().create_backend(name, Device(device))
+    backend = PluginHost(settings).create_backend(name, Device(device))
     try:
         check_backend(backend)
     finally:

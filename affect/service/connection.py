@@ -151,7 +151,7 @@ class Connection:
             Welcome(
                 session=session.name,
                 server=Server(name="tutor-affect", version=__version__),
-                backend=settings.inference.backend,
+                backend=settings.inference.backend_word,
                 detector=settings.vision.detector,
                 labels=[e.value for e in EMOTIONS],
                 states=[s.value for s in STATES],

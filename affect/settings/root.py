@@ -1,5 +1,6 @@
 """All settings under one roof; the tables of `affect.toml` are its fields."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,13 +9,20 @@ from affect.settings.learner import LearnerSettings
 from affect.settings.service import ServiceSettings
 from affect.settings.vision import VisionSettings
 
+_FILES = (".safetensors", ".json", ".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
+def weights_path(backend: str) -> Path | None:
+    """Return the path when a backend is given as a weights file, None when by its registered name."""
+    return Path(backend) if "/" in backend or "\\" in backend or backend.lower().endswith(_FILES) else None
+
 
 class InferenceSettings(BaseModel):
     """The backend and the device it runs on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: str = Field(default="cnn", description="Name of a registered backend.")
+    backend: str = Field(default="cnn", description="Name of a registered backend, or a .safetensors file.")
     device: str = Field(default="auto", description="auto | cpu | cuda:N")
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto", description="auto takes bfloat16 where the hardware is fast at it."
@@ -22,6 +30,12 @@ class InferenceSettings(BaseModel):
     max_batch: int = Field(default=64, ge=1, description="Frames in one batch at most.")
     decode_threads: int = Field(default=0, ge=0, description="0 takes half the cores, at most 8.")
     torch_threads: int = Field(default=0, ge=0, description="Threads of one torch operation; 0 leaves torch's choice.")
+
+    @property
+    def backend_word(self) -> str:
+        """The backend in one word: its name, or that of its weights file; where the file lies is nobody's business."""
+        path = weights_path(self.backend)
+        return self.backend if path is None else path.stem
 
 
 class PluginSettings(BaseModel):

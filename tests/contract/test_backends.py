@@ -1,18 +1,40 @@
 """Every registered backend, ours or a plugin's, passes the contract; broken ones are told why."""
 
+from typing import Any
+
 import pytest
 import torch
+from affect_cnn import plugin as cnn
+from affect_ensemble import plugin as ensemble
 
 from affect.errors import AffectError
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
 from affect.plugins import PluginHost
+from affect.settings import PluginSettings
 from affect.testing import ContractError, FakeBackend, check_backend, check_registered
+
+# Backends that answer nothing until they are configured, and a configuration.
+CONFIGURED: dict[str, dict[str, Any]] = {
+    "ensemble": {} if ensemble.SHIPPED.is_file() else {"members": ["cnn", "template-mirror"]},
+}
 
 
 @pytest.mark.parametrize("name", PluginHost().backends.names())
 def test_registered_backend_passes_the_contract(name: str) -> None:
-    check_registered(name)
+    check_registered(name, settings=PluginSettings.model_validate({name: CONFIGURED.get(name, {})}))
+
+
+def test_a_weights_file_passes_the_contract() -> None:
+    check_registered(str(cnn.WEIGHTS))
+
+
+@pytest.mark.parametrize(
+    "table", [{"vote": "majority"}, {"weights": [3, 1]}, {"mirror": False}, {"max_members": 1}, {"stacked": "always"}]
+)
+def test_every_kind_of_ensemble_passes_the_contract(table: dict[str, Any]) -> None:
+    settings = PluginSettings.model_validate({"ensemble": {"members": ["cnn", str(cnn.WEIGHTS)], **table}})
+    check_registered("ensemble", settings=settings)
 
 
 def test_the_template_plugin_is_installed_and_registered(plugin_host: PluginHost) -> None:

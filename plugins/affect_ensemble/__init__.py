@@ -1,0 +1,1 @@
+"""Bundled backend `ensemble`: several backends vote on each face."""

@@ -1,0 +1,144 @@
+"""Who votes and how: the manifest that `affect-train ensemble` writes, or the lists of the settings.
+
+A manifest is JSON: members in the order of their usefulness, each with its weight and the temperature of the ensemble
+that ends with it. Files are named relative to the manifest, so that the folder can be moved.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from affect.errors import SettingsError
+from affect.inference.checkpoint import Metric
+from affect_ensemble.plugin import EnsembleSettings
+
+Vote = Literal["soft", "weighted", "majority"]
+
+
+class Member(BaseModel):
+    """One voter of a manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: str | None = Field(default=None, description="A registered backend.")
+    file: Path | None = Field(default=None, description="Or a weights file, relative to the manifest.")
+    weight: float = Field(ge=0)
+    temperature: float = Field(gt=0, description="Of the vote of the members up to this one.")
+    weights_sha256: str | None = Field(default=None, description="Of the weights the vote was fitted on.")
+    metrics: dict[str, Metric] = Field(default_factory=dict, description="Of the vote of the members up to this one.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.backend is None) == (self.file is None):
+            raise ValueError("a member has a backend or a file")
+        return self
+
+
+class Manifest(BaseModel):
+    """An ensemble as it was found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    vote: Vote
+    mirror: bool
+    members: tuple[Member, ...] = Field(min_length=1)
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    selection: dict[str, Any] = Field(default_factory=dict, description="How it was found, and what it gained.")
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """A member as the backend needs it: what creates it, its weight, the temperature of the vote that ends with it."""
+
+    reference: str
+    weight: float
+    temperature: float
+    weights_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Members, the most useful first, and how they vote."""
+
+    members: tuple[Voter, ...]
+    vote: Vote
+    mirror: bool
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        SettingsError: No such file, or it is none; names file and field.
+    """
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise SettingsError(f"plugins.ensemble.manifest: {path}: {exc.strerror or exc}") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise SettingsError(f"plugins.ensemble.manifest: {path}: {where}: {first['msg']}") from exc
+
+
+def plan_of(settings: EnsembleSettings, shipped: Path) -> Plan:
+    """Decide who votes and how.
+
+    Args:
+        settings: Listed members, or a manifest; other settings win over the manifest's.
+        shipped: The manifest when the settings name neither.
+
+    Raises:
+        SettingsError: There are no members, or the manifest is wrong.
+    """
+    manifest = settings.manifest or (shipped if shipped.is_file() else None)
+    if settings.members:
+        plan = Plan(
+            tuple(Voter(reference, 1.0, 1.0) for reference in settings.members),
+            "soft",
+            mirror=True,
+        )
+    elif manifest is not None:
+        plan = _from_manifest(read_manifest(manifest), manifest.resolve().parent)
+    else:
+        raise SettingsError(
+            "plugins.ensemble has no members; list backends or weights files, best first: plugins.ensemble.members = "
+            '["cnn", "mine.safetensors"], or set plugins.ensemble.manifest to a file of `affect-train ensemble`'
+        )
+    return _changed(plan, settings)
+
+
+def _from_manifest(manifest: Manifest, folder: Path) -> Plan:
+    return Plan(
+        tuple(
+            Voter(m.backend or str(folder / (m.file or "")), m.weight, m.temperature, m.weights_sha256)
+            for m in manifest.members
+        ),
+        manifest.vote,
+        mirror=manifest.mirror,
+    )
+
+
+def _changed(plan: Plan, settings: EnsembleSettings) -> Plan:
+    """Let the settings win. Another vote than the manifest's is not calibrated by the manifest's temperatures."""
+    vote: Vote = settings.vote or ("weighted" if settings.weights else plan.vote)
+    weights = settings.weights or tuple(member.weight for member in plan.members)
+    if len(weights) != len(plan.members):
+        raise SettingsError(f"plugins.ensemble.weights has {len(weights)} numbers for {len(plan.members)} members")
+    same = vote == plan.vote and not settings.weights
+    members = tuple(
+        Voter(
+            member.reference,
+            weight if vote == "weighted" else 1.0,
+            settings.temperature or (member.temperature if same else 1.0),
+            member.weights_sha256,
+        )
+        for member, weight in zip(plan.members, weights, strict=True)
+    )
+    members = members[: settings.max_members]
+    if sum(member.weight for member in members) <= 0:
+        raise SettingsError("plugins.ensemble: the first members all have weight 0; allow more max_members")
+    return Plan(members, vote, mirror=plan.mirror if settings.mirror is None else settings.mirror)
