@@ -12,7 +12,7 @@ install: $(STAMP)
 $(STAMP):
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --editable plugins/template
 	rm -f $(VENV)/.installed-*
 	touch $@

@@ -1,74 +1,157 @@
 """What a training run is: the recipe's defaults, changed by a run file and by `--set`, and nothing else."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from affect.errors import SettingsError
 from affect.registry import RecipeSpec
 
+TABLES = ("model", "data", "augment", "train")
+_BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
+
+
+class DataConfig(BaseModel):
+    """What the network is given: grey faces [N, 1, 48, 48] and, beside the label, other targets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    normalise: Literal["measured", "unit", "half"] = Field(
+        default="measured",
+        description="measured: centre and deviation of Training; unit: 0-1; half: (x - .5) / .5.",
+    )
+    votes: bool = Field(default=False, description="Read FER+ votes (fer2013new.csv beside the data).")
+    aux: tuple[str, ...] = Field(default=(), description="Auxiliary sets below --aux, mixed into Training.")
+    aux_weight: float = Field(default=1.0, gt=0, description="Weight of an auxiliary face in the loss.")
+    drop_leaks: bool = Field(default=False, description="Drop Training faces that also occur in another split.")
+
+
+class AugmentConfig(BaseModel):
+    """Random changes of a training batch, all on the device; everything off by default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    mirror: bool = False
+    rotation_deg: float = Field(default=0.0, ge=0, le=180)
+    zoom: tuple[float, float] = Field(default=(1.0, 1.0), description="Range of the enlargement.")
+    shift: float = Field(default=0.0, ge=0, le=0.5, description="Of the side, in each direction.")
+    shear_deg: float = Field(default=0.0, ge=0, le=60)
+    size: int | None = Field(default=None, ge=8, le=48, description="Side of the output; central crop, no scaling.")
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    noise: float = Field(default=0.0, ge=0, le=1, description="Largest deviation of Gaussian noise, 0-1 scale.")
+    blur: float = Field(default=0.0, ge=0, le=1, description="Probability of a Gaussian blur, sigma .3 to 1.2 px.")
+    erasing: float = Field(default=0.0, ge=0, le=1, description="Probability of erasing a rectangle (Zhong 2017).")
+    mixup: float = Field(default=0.0, ge=0, le=4, description="Alpha of the beta distribution (Zhang 2018); 0 = off.")
+    cutmix: float = Field(default=0.0, ge=0, le=4, description="Alpha (Yun 2019); 0 = off. With mixup: one of the two.")
+    ramp_epochs: int = Field(default=0, ge=0, description="Epochs in which the strength grows from .3 to 1.")
+    calm_epochs: int = Field(default=0, ge=0, description="Last epochs without mixup, cutmix and erasing.")
+
+    @model_validator(mode="after")
+    def _zoom_is_a_range(self) -> Self:
+        if not 0.2 <= self.zoom[0] <= self.zoom[1] <= 5:
+            raise ValueError(f"zoom is (smallest, largest) between .2 and 5, got {self.zoom}")
+        return self
+
 
 class TrainConfig(BaseModel):
-    """Settings of the optimisation; every recipe's `train` table is one of these."""
+    """Settings of the optimisation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(ge=1, description="Upper bound; early stopping usually comes first.")
+    # How long
+    epochs: int = Field(ge=1, description="Upper bound; with the plateau schedule early stopping comes first.")
     batch_size: int = Field(ge=1)
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    stop_epochs: int = Field(default=0, ge=0, description="Epochs without progress until the end; 0 = never.")
+    watch: Literal["loss", "accuracy"] = Field(
+        default="loss", description="Whose progress on PublicTest early stopping and the plateau schedule look for."
+    )
+    # Optimiser
+    optimizer: Literal["sgd", "adam", "adamw", "radam"] = "sgd"
     lr: float = Field(gt=0)
+    body_lr_factor: float = Field(default=1.0, ge=0, description="Of lr, for all but the head; 0 freezes the body.")
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
+    weight_decay: float = Field(default=0.0, ge=0, description="Kernels only; adamw: decoupled.")
     l2_kernels: float = Field(default=0.0, ge=0, description="Keras' L2: alpha in alpha * sum(w^2), kernels only.")
-    plateau_epochs: int = Field(default=5, ge=1, description="Epochs without lower validation loss before a cut.")
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1, description="Decay of the weight average a step.")
+    freeze: tuple[str, ...] = Field(default=(), description="Modules or parameters that stay as they are.")
+    # Schedule
+    schedule: Literal["constant", "plateau", "cosine", "onecycle"] = "constant"
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps; cosine and onecycle.")
+    plateau_epochs: int = Field(default=5, ge=1, description="Epochs without progress before a cut.")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
-    stop_epochs: int = Field(default=41, ge=1, description="Epochs without lower validation loss before the end.")
-    mirror: bool = True
-    seed: int = 0
+    # Loss
+    loss: Literal["cross_entropy", "l2_svm", "focal"] = "cross_entropy"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    focal_gamma: float = Field(default=2.0, ge=0)
+    logit_adjustment: float = Field(default=0.0, ge=0, description="tau of Menon 2021; 1 = balanced softmax.")
+    votes_weight: float = Field(default=0.0, ge=0, le=1, description="Share of the FER+ votes in the loss.")
+    # Balance
+    class_weights: Literal["none", "balanced"] = "none"
+    balance: Literal["none", "oversample", "smote", "smotetomek"] = "none"
+    # Distillation
+    teacher: tuple[str, ...] = Field(default=(), description="Backends or weights files whose mean is taught.")
+    teacher_weight: float = Field(default=0.5, ge=0, le=1)
+    teacher_temperature: float = Field(default=2.0, gt=0)
+    # Selection
+    select: Literal["accuracy", "balanced"] = Field(
+        default="accuracy", description="Best epoch on PublicTest: accuracy, or its mean with the macro recall."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class RunConfig(BaseModel):
-    """A run: which recipe, the arguments of its network, and how it is optimised."""
+    """A run: which recipe, the arguments of its network, what it is given, and how it is optimised."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     recipe: str
+    init: str = Field(default="none", description="none, a weights file, or a scheme of the recipe: SCHEME[:PLACE].")
     model: dict[str, Any] = Field(default_factory=dict)
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     train: TrainConfig
 
 
 def run_config(recipe: RecipeSpec, *tables: Mapping[str, Any]) -> RunConfig:
-    """Merge a recipe's defaults with `{"model": {...}, "train": {...}}` tables, later ones winning.
+    """Merge a recipe's defaults with tables as in a run file, later ones winning.
 
     Raises:
         SettingsError: A key is unknown or a value is out of range.
     """
-    model, train = dict(recipe.model), dict(recipe.train)
+    merged: dict[str, Any] = {name: dict(getattr(recipe, name)) for name in TABLES}
+    init = "none"
     for table in tables:
-        unknown = set(table) - {"model", "train", "recipe"}
+        unknown = set(table) - {*TABLES, "recipe", "init"}
         if unknown:
-            raise SettingsError(f"a run has the tables model and train, not {', '.join(sorted(unknown))}")
-        model.update(table.get("model", {}))
-        train.update(table.get("train", {}))
+            raise SettingsError(f"a run has the tables {', '.join(TABLES)}, not {', '.join(sorted(unknown))}")
+        for name in TABLES:
+            if not isinstance(table.get(name, {}), Mapping):
+                raise SettingsError(f"{name} is a table, [{name}], not {table[name]!r}")
+            merged[name].update(table.get(name, {}))
+        init = table.get("init", init)
     try:
-        return RunConfig(recipe=recipe.name, model=model, train=TrainConfig(**train))
+        return RunConfig.model_validate({"recipe": recipe.name, "init": init, **merged})
     except ValidationError as exc:
         first = exc.errors()[0]
         raise SettingsError(f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from exc
 
 
 def read_run_file(path: Path) -> dict[str, Any]:
-    """Read a run file (TOML with `recipe`, `[model]`, `[train]`).
+    """Read a run file (TOML with `recipe` and the tables model, data, augment, train).
 
     Raises:
         SettingsError: Not TOML, or no recipe named.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(f"{path}: {exc}") from exc
     if "recipe" not in table:
         raise SettingsError(f'{path}: expected a line `recipe = "NAME"`')
@@ -76,22 +159,28 @@ def read_run_file(path: Path) -> dict[str, Any]:
 
 
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Turn `train.lr=0.02` or `lr=0.02` into tables; values are TOML, bare words are strings.
+    """Turn `lr=0.02` (the table train) or `augment.mirror=true` into tables; values are TOML, bare words strings.
 
     Raises:
-        SettingsError: No equals sign.
+        SettingsError: No equals sign, or no such table.
     """
-    tables: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
+    tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise SettingsError(f"--set wants KEY=VALUE, got {pair!r}")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
         table, _, name = key.rpartition(".")
-        if table not in ("", "model", "train"):
-            raise SettingsError(f"--set {key}: keys are train.NAME or model.NAME")
-        tables[table or "train"][name] = value
+        if table not in ("", *TABLES):
+            raise SettingsError(f"--set {key}: keys are TABLE.NAME, with a table of {', '.join(TABLES)}")
+        tables[table or "train"][name] = _value(text)
     return tables
+
+
+def _value(text: str) -> Any:
+    """Read a TOML value; numbers may begin with their point, and what is no TOML is a string."""
+    for written in (text, _BARE_POINT.sub("0.", text)):
+        try:
+            return tomllib.loads(f"value = {written}")["value"]
+        except tomllib.TOMLDecodeError:
+            continue
+    return text

@@ -18,7 +18,7 @@ from affect.types import ByteArray, Detection, FloatArray
 from affect.vision.detector import Detector
 from affect.vision.haar import Haar
 from affect.vision.mtcnn import Mtcnn
-from affect_training.data import SIDE, load_fer2013
+from affect_training.data import SIDE, load_faces
 
 ENLARGE, BORDER = 4, 48
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--faces", type=int, default=3000)
     arguments = parser.parse_args()
-    training = load_fer2013(arguments.data).split("Training")
+    training = load_faces(arguments.data).split("Training")
     pick = np.random.default_rng(0).permutation(len(training))[: arguments.faces]
     images = [training.images[k] for k in pick]
     for name, detector in (

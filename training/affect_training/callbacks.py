@@ -1,0 +1,96 @@
+"""What happens beside the training step: the checkpoint after every epoch, and the progress bar."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+
+from affect.errors import CheckpointError
+
+
+class EveryEpoch(Checkpoint):
+    """Write `last.ckpt` when an epoch is over, by way of a partial file: the last good one stays whatever happens.
+
+    As a `Checkpoint` it runs after all other hooks of the epoch, so what it holds is complete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save and replace.
+
+        Raises:
+            CheckpointError: It could not be written (a full disk, say); the file of the epoch before is untouched.
+        """
+        partial = self.path.with_suffix(".partial")
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero:
+                partial.replace(self.path)
+        except (OSError, RuntimeError) as exc:
+            partial.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"{self.path}: could not be written, is the disk full? ({exc}); the one of the epoch before is intact, "
+                "and the same command goes on from it"
+            ) from exc
+
+
+class WholeFile(TorchCheckpointIO):
+    """Writes a checkpoint where it is told, not by way of the system's folder for temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write with torch alone; `EveryEpoch` sees to it that the file is whole."""
+        torch.save(checkpoint, path)
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's bar for epoch, step and time left, without its version number."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return what stands right of the bar."""
+        shown = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        return dict(shown)
+
+
+def is_interactive() -> bool:
+    """Whether a person watches: standard output is a terminal, and nobody asked for plain lines."""
+    return os.isatty(1) and "NO_PROGRESS" not in os.environ
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes: the environment tells, which launchers set before there is a trainer."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's advertisements and the warnings that do not fit a run like this."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*[Cc]heckpoint directory.*")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        warnings.filterwarnings("ignore", message=".*training dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", message=".*is not a subclass of.*")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(tensorboard|google|pkg_resources).*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

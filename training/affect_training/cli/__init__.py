@@ -1,0 +1,1 @@
+"""The command `affect-train`: one module a command, loaded when it is called."""

@@ -1,0 +1,84 @@
+"""affect-train run: train a recipe, or go on with it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from affect.errors import SettingsError
+from affect.plugins import PluginHost
+from affect_training.cli.common import CACHE, data_option, device_option, existing
+from affect_training.config import parse_assignments, read_run_file, run_config
+
+
+@click.command()
+@click.argument("recipe")
+@data_option
+@click.option(
+    "--aux", type=click.Path(path_type=Path, exists=True), help="Folder of the auxiliary sets that data.aux names."
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting: lr=0.02, model.dropout=.3, augment.rotation_deg=10",
+)
+@click.option("--run-file", type=click.Path(path_type=Path, exists=True), help="TOML: model, data, augment, train.")
+@click.option("--init", help="none, FILE.safetensors, or a scheme of the recipe: imagenet, face-api:DIR, …")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/RECIPE-seedN by default.")
+@device_option
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes a machine, one a GPU; more than one trains with DDP, train.batch_size being that of all together.",
+)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option("--resume", is_flag=True, help="Insist on going on: an error when the folder has no checkpoint.")
+@click.option("--fresh", is_flag=True, help="Start anew although the folder has a checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
+def run(
+    recipe: str,
+    data: Path | None,
+    aux: Path | None,
+    assignments: tuple[str, ...],
+    run_file: Path | None,
+    init: str | None,
+    out: Path | None,
+    device: str,
+    devices: int,
+    nodes: int,
+    resume: bool,
+    fresh: bool,
+    dry_run: bool,
+) -> None:
+    """Train RECIPE; goes on from the last checkpoint of its folder, whenever it was stopped."""
+    spec = PluginHost().recipes.get(recipe)
+    tables = [read_run_file(run_file)] if run_file else []
+    if tables and tables[0]["recipe"] != recipe:
+        raise SettingsError(f"{run_file} is a run of {tables[0]['recipe']!r}, not of {recipe!r}")
+    if resume and fresh:
+        raise SettingsError("--resume and --fresh contradict each other")
+    config = run_config(spec, *tables, parse_assignments(assignments), {"init": init} if init else {})
+    folder = out or Path("runs") / f"{recipe}-seed{config.train.seed}"
+    if dry_run:
+        click.echo(json.dumps({"folder": str(folder), **config.model_dump(mode="json")}, indent=2))
+        return
+    from affect.inference.device import Device
+    from affect_training.callbacks import is_first_process
+    from affect_training.data import load_faces
+    from affect_training.run import Run
+
+    faces = load_faces(existing(data), CACHE, votes=config.data.votes)
+    training = Run(folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes)
+    resumed = not fresh and training.resume()
+    if resume and not resumed:
+        raise SettingsError(f"--resume: {folder} has no checkpoint to go on from")
+    tell: Callable[[str], None] = click.echo if is_first_process() else lambda _: None
+    tell(f"{recipe} in {folder} on {training.device.description}, {'resumed' if resumed else 'from the start'}")
+    training.fit(tell)
+    state = training.state
+    tell(f"best PublicTest accuracy {state.best_accuracy:.4f} in epoch {state.best_epoch} of {state.epoch}")

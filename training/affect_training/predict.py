@@ -1,0 +1,24 @@
+"""Logits of a network over a split: the same few lines for selection, export and reports."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from affect.inference.device import Device
+from affect_training.data import Split
+from affect_training.provenance import Normalisation
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module, split: Split, normalise: Normalisation, device: Device, batch_size: int = 512
+) -> NDArray[np.float64]:
+    """Return logits [N, 7] of a split, single view; leaves the network in eval mode."""
+    model.eval()
+    parts = []
+    for start in range(0, len(split), batch_size):
+        images = torch.from_numpy(split.images[start : start + batch_size]).to(device.torch)
+        with device.autocast():
+            parts.append(model(device.layout(normalise(images))).float().cpu().numpy())
+    return np.concatenate(parts).astype(np.float64)

@@ -1,0 +1,305 @@
+"""A training run in a folder: starts, resumes, judges every epoch on PublicTest, keeps the best weights.
+
+Everything random in an epoch follows from (seed, epoch), so a run that was killed and resumed ends with the weights
+of an unbroken one. Selection looks at PublicTest only.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from affect.errors import CheckpointError, SettingsError
+from affect.inference.device import Device
+from affect.registry import RecipeSpec
+from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_first_process, is_interactive, quiet_lightning
+from affect_training.config import RunConfig
+from affect_training.data import FaceData, Split
+from affect_training.judge import EpochResult, Judge, Progress, State
+from affect_training.module import FaceModule, LossNotFiniteError
+from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
+from affect_training.provenance import Normalisation, git_commit, package_versions
+from affect_training.storage import read_checkpoint, save_text
+from affect_training.targets import Targets
+
+__all__ = ["EpochResult", "Run", "State", "open_run"]
+
+CALIBRATION_FACES = 2048
+CHANGING = ("packages", "git_commit", "device", "processes")
+"""Facts of run.json that may be others when a run goes on."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One training run.
+
+    Args:
+        folder: Holds `last.ckpt`, `best.ckpt`, `log.csv`, `run.json`, `tensorboard/`.
+        spec: The recipe.
+        config: Its settings.
+        data: Faces with the splits Training and PublicTest.
+        device: Where it runs.
+        aux: Folder below which `config.data.aux` lies.
+        devices, nodes: Processes a machine and machines, for distributed training (Lightning's DDP).
+    """
+
+    folder: Path
+    spec: RecipeSpec
+    config: RunConfig
+    data: FaceData
+    device: Device
+    aux: Path | None = None
+    devices: int = 1
+    nodes: int = 1
+    state: State = field(default_factory=State)
+    training: Split = field(init=False)
+    validation: Split = field(init=False)
+    normalise: Normalisation = field(init=False)
+    model: nn.Module = field(init=False)
+    _resume_from: Path | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.config.train.seed)
+        self.training, self.validation = self._prepare_training(), self.data.split("PublicTest")
+        self.normalise = Normalisation.of(self.data.split("Training"), self.config.data.normalise)
+        self.model = build_model(self.spec.architecture, self.config.model)
+
+    @property
+    def finished(self) -> bool:
+        """Whether early stopping or the last epoch has come."""
+        train, waited = self.config.train, self.state.epoch - self.state.best_loss_epoch
+        return self.state.epoch >= train.epochs or bool(train.stop_epochs and waited >= train.stop_epochs)
+
+    def resume(self) -> bool:
+        """Go on from the last checkpoint; False when there is none.
+
+        Raises:
+            CheckpointError: The checkpoint is corrupt, or its weights do not fit the network.
+            SettingsError: It is of a run with other settings.
+        """
+        path = self.folder / "last.ckpt"
+        if not path.exists():
+            return False
+        saved = read_checkpoint(path, "affect")
+        try:
+            config, state = RunConfig.model_validate_json(saved["affect"]["config"]), State(**saved["affect"]["state"])
+            weights = {name: t for name, t in saved["state_dict"].items() if name.startswith("network.")}
+        except (KeyError, TypeError, ValueError) as exc:
+            raise CheckpointError(f"{path}: of another version of affect-train; start anew with --fresh") from exc
+        if config.model_dump_json() != self.config.model_dump_json():
+            raise SettingsError(f"{path} belongs to a run with other settings; choose another --out folder, or --fresh")
+        self._load({name.removeprefix("network."): t for name, t in weights.items()}, path)
+        self.state = state
+        self._resume_from = path
+        return True
+
+    def fit(
+        self,
+        progress: Progress,
+        *,
+        stop_after: int | None = None,
+        on_epoch: Callable[[EpochResult], None] | None = None,
+    ) -> None:
+        """Train until early stopping or the last epoch.
+
+        Args:
+            progress: Gets one line an epoch.
+            stop_after: Ends this call after that many epochs; `resume` and `fit` go on.
+            on_epoch: Gets each epoch's figures; an exception of its ends the run.
+
+        Raises:
+            LossNotFiniteError: The loss is NaN; the rows of the batch are in `nan-batch.json`.
+            CheckpointError: A file of the run could not be written; what was saved before is intact.
+            SettingsError: The run was begun with other data.
+        """
+        if self.finished or stop_after == 0:
+            return
+        if self.device.is_cuda and self.devices * self.nodes > 1:  # a process for each, numbered on each machine
+            self.device = Device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}", self.device.precision)
+        before = self._before()
+        if self._resume_from is None:
+            self._start()
+        self._freeze()
+        self.device.place(self.model)
+        judge = Judge(self, progress, on_epoch, stop_after)
+        module = FaceModule(
+            self.model, self.config, self.training, self._targets(), self.normalise, self.device, judge.after_epoch
+        )
+        judge.module = module
+        try:
+            if is_first_process():
+                self._open_folder(before)
+            with quiet_lightning():
+                self._trainer(judge).fit(module, ckpt_path=self._resume_from, weights_only=True)
+        except LossNotFiniteError as exc:
+            if is_first_process():
+                self._save_bad_batch(exc)
+            raise
+        except OSError as exc:  # TensorBoard's files, the folder itself
+            raise CheckpointError(f"{self.folder}: {exc}; what was saved before is intact") from exc
+        self._resume_from = self.folder / "last.ckpt"
+
+    def best(self) -> nn.Module:
+        """Return the network with the weights of the best epoch, in eval mode.
+
+        Raises:
+            CheckpointError: There is no best epoch yet, or the file is corrupt.
+        """
+        path = self.folder / "best.ckpt"
+        self._load(read_checkpoint(path, "network")["network"], path)
+        return self.device.place(self.model).eval()
+
+    def _load(self, weights: dict[str, Any], path: Path) -> None:
+        try:
+            self.model.load_state_dict(weights)
+        except (RuntimeError, AttributeError) as exc:
+            first = " ".join(str(exc).split("\n\t")[:2])  # of many, a line for each tensor
+            raise CheckpointError(f"{path}: does not fit {self.spec.architecture} ({first}); start anew, --fresh") from exc
+
+    def _start(self) -> None:
+        """Give the network its initial weights and let it measure what it needs."""
+        torch.manual_seed(self.config.train.seed)
+        initialise(self.model, self.spec, self.config.init)
+        few = np.random.default_rng(0).permutation(len(self.training))[:CALIBRATION_FACES]
+        calibrate(self.model, self.normalise(torch.from_numpy(self.training.images[few])))
+
+    def _freeze(self) -> None:
+        """Let everything learn but what the settings freeze, whatever the network came with."""
+        for parameter in self.model.parameters():
+            parameter.requires_grad = True
+        freeze(self.model, self.config.train.freeze)
+        if self.config.train.body_lr_factor == 0:
+            freeze_body(self.model)
+
+    def _prepare_training(self) -> Split:
+        config, split = self.config, self.data.split("Training")
+        if config.data.drop_leaks:
+            from affect_training.data.leaks import leaking_rows
+
+            split = split.take(~np.isin(split.rows, leaking_rows(self.data)))
+        if config.data.aux:
+            if self.aux is None:
+                raise SettingsError(f"data.aux names {', '.join(config.data.aux)}; say where they are: --aux FOLDER")
+            from affect_training.data import load_aux
+
+            split = split.join(load_aux(config.data.aux, self.aux, weight=config.data.aux_weight))
+        if config.train.balance != "none":
+            from affect_training.data.balance import balanced_split
+
+            split = balanced_split(split, config.train.balance, config.train.seed)
+        return split
+
+    def _targets(self) -> Targets:
+        teacher = None
+        if self.config.train.teacher:
+            from affect_training.teachers import teacher_probabilities
+
+            teacher = teacher_probabilities(self.config.train.teacher, self.training.images, self.device)
+        return Targets.of(self.training, self.config.train, teacher)
+
+    def _trainer(self, judge: Judge) -> Trainer:
+        callbacks: list[Callback] = [judge, EveryEpoch(self.folder / "last.ckpt")]
+        bar = is_interactive()
+        if bar:
+            callbacks.append(EpochBar(leave=False))
+        gpu = self.device.is_cuda
+        index = self.device.torch.index or 0
+        several = self.devices > 1 or self.nodes > 1
+        return Trainer(
+            accelerator="gpu" if gpu else "cpu",
+            devices=[index] if gpu and self.devices == 1 else self.devices,
+            num_nodes=self.nodes,
+            strategy="ddp" if several else "auto",
+            use_distributed_sampler=False,
+            max_epochs=self.config.train.epochs,
+            callbacks=callbacks,
+            plugins=[WholeFile()],
+            logger=TensorBoardLogger(self.folder, name="tensorboard", version=""),
+            enable_checkpointing=True,
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            log_every_n_steps=50,
+            num_sanity_val_steps=0,
+        )
+
+    def _save_bad_batch(self, exc: LossNotFiniteError) -> None:
+        rows = self.training.rows[np.asarray(exc.rows)].tolist()
+        facts = {"epoch": exc.epoch, "step": exc.step, "indices": exc.rows, "rows_of_the_data": rows}
+        save_text(json.dumps(facts) + "\n", self.folder / "nan-batch.json")
+
+    def _before(self) -> dict[str, Any]:
+        """Return what run.json says about the run that is gone on with; nothing for a new one.
+
+        Raises:
+            SettingsError: It was begun with other data.
+        """
+        if self._resume_from is None:
+            return {}
+        path = self.folder / "run.json"
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(facts, dict):
+            return {}
+        then, now = facts.get("data_sha256"), self.data.sha256
+        if (then, facts.get("faces_trained_on")) != (now, len(self.training)):
+            raise SettingsError(
+                f"{path}: the run was begun with {facts.get('faces_trained_on')} faces of data with sha256 "
+                f"{str(then)[:16]}…, this is {len(self.training)} of {now[:16]}…; name the same data, or --fresh"
+            )
+        return facts
+
+    def _open_folder(self, before: dict[str, Any]) -> None:
+        """Write run.json; a new run leaves nothing of an old one in its folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._resume_from is None:
+            for name in ("last.ckpt", "best.ckpt", "log.csv", "nan-batch.json"):
+                (self.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
+        facts = {
+            "architecture": self.spec.architecture,
+            "config": self.config.model_dump(mode="json"),
+            "data_sha256": self.data.sha256,
+            "faces": {name: len(split) for name, split in self.data.splits.items()},
+            "faces_trained_on": len(self.training),
+            "blank_dropped": self.data.blank,
+            "packages": package_versions(),
+            "git_commit": git_commit(),
+            "device": self.device.description,
+            "processes": self.devices * self.nodes,
+            "aux": str(self.aux) if self.config.data.aux else None,
+        }
+        # What trained the epochs before, when it was something else
+        earlier = {key: before[key] for key in CHANGING if key in before and before[key] != facts[key]}
+        facts["earlier"] = [*before.get("earlier", []), *([{"epochs": self.state.epoch, **earlier}] if earlier else [])]
+        save_text(json.dumps(facts, indent=2) + "\n", self.folder / "run.json")
+
+
+def open_run(folder: Path, data: FaceData, device: Device) -> Run:
+    """Open the run of a folder, by its run.json.
+
+    Raises:
+        CheckpointError: The folder is not that of a run.
+    """
+    from affect.plugins import PluginHost
+
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        config = RunConfig.model_validate(facts["config"])
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise CheckpointError(f"{folder}: not the folder of a run ({exc})") from exc
+    aux = Path(facts["aux"]) if facts.get("aux") else None
+    run = Run(folder, PluginHost().recipes.get(config.recipe), config, data, device, aux=aux)
+    run.resume()
+    return run

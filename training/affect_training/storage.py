@@ -1,0 +1,68 @@
+"""The files of a run: written whole or not at all, and read without ever running code out of them."""
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from affect.errors import CheckpointError
+
+
+def read_checkpoint(path: Path, part: str) -> dict[str, Any]:
+    """Read a run's checkpoint; only tensors and plain values are ever unpickled.
+
+    Args:
+        path: `last.ckpt` or `best.ckpt` of a run.
+        part: What it must hold: `affect` (where the run stands) or `network` (weights).
+
+    Raises:
+        CheckpointError: It is missing, cut short, or no such checkpoint.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # refused in our own words
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"{path}: no such checkpoint; train first") from exc
+    except Exception as exc:  # torch says broken in many ways: pickle, zip, key, index and type errors among them
+        why = "it holds code or foreign classes" if isinstance(exc, pickle.UnpicklingError) else str(exc)
+        raise CheckpointError(f"{path}: corrupt or not a checkpoint ({why}); start anew with --fresh") from exc
+    if not isinstance(saved, dict) or not isinstance(saved.get(part), dict):
+        raise CheckpointError(f"{path}: not a checkpoint of affect-train; start anew with --fresh")
+    return saved
+
+
+def save_tensors(content: dict[str, Any], path: Path) -> None:
+    """Write tensors by way of a partial file.
+
+    Raises:
+        CheckpointError: It could not be written; what was there before is intact.
+    """
+    partial = path.with_suffix(".partial")
+    try:
+        torch.save(content, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as exc:
+        partial.unlink(missing_ok=True)
+        raise _unwritten(path, exc) from exc
+
+
+def save_text(text: str, path: Path) -> None:
+    """Write text by way of a partial file.
+
+    Raises:
+        CheckpointError: It could not be written; what was there before is intact.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as exc:
+        partial.unlink(missing_ok=True)
+        raise _unwritten(path, exc) from exc
+
+
+def _unwritten(path: Path, exc: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: could not be written, is the disk full? ({exc}); what was there before is intact")
