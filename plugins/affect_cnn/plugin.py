@@ -1,4 +1,4 @@
-"""Registers the backend `cnn` and the recipes of its network. No torch until it is created."""
+"""Registers the backends `cnn` and `compact` and the recipes of their networks. No torch until one is created."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from affect.hookspecs import hookimpl
 from affect.registry import BackendSpec, Context, RecipeSpec
-from affect_cnn.recipe import NGUYEN2017, NGUYEN2017_PLAIN
+from affect_cnn.recipe import COMPACT, NGUYEN2017, NGUYEN2017_PLAIN
 
 if TYPE_CHECKING:
     from affect.inference.backend import Backend
 
 WEIGHTS = Path(__file__).parent / "weights" / "cnn.safetensors"
+COMPACT_WEIGHTS = WEIGHTS.with_name("compact.safetensors")
 
 
 class CnnSettings(BaseModel):
@@ -24,19 +25,31 @@ class CnnSettings(BaseModel):
     weights: Path = Field(default=WEIGHTS, description="A safetensors file of Nguyen's network with its sidecar.")
 
 
+class CompactSettings(BaseModel):
+    """Settings of the backend `compact`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: Path = Field(default=COMPACT_WEIGHTS, description="A safetensors file of the network with its sidecar.")
+
+
 @hookimpl
 def register_backends(register: Callable[[BackendSpec], None]) -> None:
-    """Register cnn."""
+    """Register cnn, and compact where its weights are installed: a name on offer must work."""
     register(
         BackendSpec("cnn", _create, "Nguyen 2017, 5.0 M parameters, from scratch on FER2013", CnnSettings, WEIGHTS)
     )
+    if COMPACT_WEIGHTS.is_file():
+        summary = "5.0 M parameters, from scratch, taught by a pretrained network"
+        register(BackendSpec("compact", _create_compact, summary, CompactSettings, COMPACT_WEIGHTS))
 
 
 @hookimpl
 def register_recipes(register: Callable[[RecipeSpec], None]) -> None:
-    """Register the recipes of Nguyen's report."""
+    """Register the recipes of Nguyen's report and our own."""
     register(NGUYEN2017)
     register(NGUYEN2017_PLAIN)
+    register(COMPACT)
 
 
 def _create(ctx: Context) -> "Backend":
@@ -45,3 +58,10 @@ def _create(ctx: Context) -> "Backend":
 
     assert isinstance(ctx.settings, CnnSettings)
     return TorchBackend(Nguyen2017, ctx.settings.weights, ctx.device)
+
+
+def _create_compact(ctx: Context) -> "Backend":
+    from affect.inference.from_weights import backend_from_weights
+
+    assert isinstance(ctx.settings, CompactSettings)
+    return backend_from_weights(ctx.settings.weights, ctx.device, {COMPACT.architecture})
