@@ -24,6 +24,7 @@ SGD = {
     "schedule": "plateau",
     "plateau_epochs": 10,
     "plateau_factor": 0.5,
+    "watch": "accuracy",  # Khanzada's notebooks, whose work it repeats
 }
 
 AUC_BASELINE = RecipeSpec(
