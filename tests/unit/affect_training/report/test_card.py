@@ -1,0 +1,206 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affect_training.data import Split
+from affect_training.evaluation import metrics
+from affect_training.evaluation.adversarial import Adversarial, AttackFigures
+from affect_training.evaluation.groups import by_group
+from affect_training.evaluation.metrics import Floats
+from affect_training.evaluation.report import judge
+from affect_training.evaluation.robustness import robustness
+from affect_training.report.card import LIMITS, MUST_NOT, card
+from affect_training.report.facts import Answers, CardFacts, Evaluation, Voter, find_facts
+from click.testing import CliRunner
+
+from affect.inference.checkpoint import Metric
+from affect.labels import EMOTIONS, STATES
+from affect.plugins import PluginHost
+from affect.registry import RecipeSpec
+from affect.settings.fit import LearnerFit, StateFigures
+from affect.types import ByteArray
+
+
+@pytest.fixture
+def facts(split: Split, answers: Floats) -> CardFacts:
+    recipe = RecipeSpec(
+        name="fine",
+        architecture="m:Net",
+        summary="fine-tuned",
+        source="a paper",
+        published="70 % (PrivateTest)",
+        init_notes={"faces": "Trained on faces of the web; research only."},
+    )
+    return CardFacts(
+        name="fine-1",
+        summary="fine-tuned",
+        architecture="m:Net",
+        parameters=1234567,
+        megabytes=2.5,
+        temperature=1.25,
+        weights_sha256="ab" * 32,
+        data="FER2013.",
+        licence="MIT",
+        training={
+            "config": {"recipe": "fine", "init": "faces:package", "train": {"lr": 0.1}},
+            "faces": {"Training": 28697},
+            "blank_dropped": {"Training": 12},
+            "data_sha256": "cd" * 32,
+            "selection": "epoch with the best PublicTest accuracy",
+            "best_epoch": 3,
+            "epochs": 9,
+            "minutes": 4.5,
+        },
+        metrics={
+            "accuracy": Metric(value=0.71, ci95=(0.69, 0.73), split="PublicTest", n=3588),
+            "ece": Metric(value=0.02, split="PublicTest", n=3588),
+            "ece_uncalibrated": Metric(value=0.05, split="PublicTest", n=3588),
+            "recall_sad": Metric(value=0.5, split="PublicTest", n=653),
+        },
+        recipe=recipe,
+        answers=Answers(answers, split.labels),
+    )
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """Cells of all tables below a heading, without heads."""
+    part = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("|")]
+    starts = [k for k, line in enumerate(lines) if set(line) <= set("|-")]
+    kept = [line for k, line in enumerate(lines) if k not in starts and k + 1 not in starts]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in kept]
+
+
+def test_a_card_says_what_the_files_say(facts: CardFacts) -> None:
+    text = card(facts)
+    assert text.startswith("# Model card: fine-1\n\nfine-tuned.\n")
+    for part in ("1,234,567", "2.5 MB", "`m:Net`", "a paper", "70 % (PrivateTest)", "ab" * 32, "cd" * 32, "MIT."):
+        assert part in text
+    assert "**Pretrained start** `faces:package`. Trained on faces of the web; research only." in text
+    assert ["Training", "28,697", "12"] in rows(text, "Data and licence")
+    assert ["epoch", "3 of 9"] in rows(text, "Selection")
+    assert ["accuracy", "0.7100", "0.690-0.730", "PublicTest", "3588"] in rows(text, "Figures")
+    assert not any("recall" in row[0] for row in rows(text, "Figures"))  # they are below, by emotion
+    assert "temperature of 1.25. ECE (15 bins) 0.0500 before, 0.0200 after" in text
+
+
+def test_every_card_says_what_it_must_not_be_used_for_and_what_limits_it(facts: CardFacts) -> None:
+    for known in (facts, CardFacts(name="nothing known")):
+        text = card(known)
+        assert all(f"- {line}" in text for line in (*MUST_NOT, *LIMITS))
+
+
+def test_figures_by_emotion_are_those_of_the_answers(facts: CardFacts, split: Split, answers: Floats) -> None:
+    counts = metrics.confusion(answers.argmax(1), split.labels, 7)
+    found = rows(card(facts), "Emotions")
+    for emotion, figures, row in zip(EMOTIONS, metrics.per_class(counts), found[:7], strict=True):
+        assert row[:3] == [emotion.value, "10", f"{figures.precision:.3f}"]
+        assert row[3].startswith(f"{figures.recall:.3f} (")
+    assert [row[1:] for row in found[7:]] == [[f"{v:.2f}" for v in row] for row in metrics.normalised(counts)]
+
+
+def test_reliability_by_emotion(facts: CardFacts, split: Split) -> None:
+    sure = np.full((70, 7), 0.02)
+    sure[:, 3] = 0.88  # happy, always
+    found = rows(card(replace(facts, answers=Answers(sure, split.labels))), "Calibration")
+    assert found[3][:5] == ["happy", "70", "0.880", "0.143", "+0.737"]
+    assert found[0][:3] == ["angry", "0", ""]
+    assert float(found[3][5]) == pytest.approx(0.88 - 1 / 7, abs=1e-3)
+
+
+def test_failures_are_found_not_written(facts: CardFacts, split: Split) -> None:
+    guess = split.labels.copy()
+    guess[split.labels == 1] = 0  # disgust is always taken for angry
+    text = card(replace(facts, answers=Answers(np.eye(7)[guess], split.labels)))
+    assert "- Of 10 faces labelled disgust, 100 % are missed." in text
+    assert "- Disgust is taken for angry in 100 % of its faces." in text
+    assert text.count(" is taken for ") == 1
+    assert "- Of the guesses with a probability of .9 or more, 14 % are wrong." in text
+
+
+def test_evaluations_add_other_splits_robustness_attacks_and_groups(
+    facts: CardFacts, split: Split, answers: Floats
+) -> None:
+    def predict(images: ByteArray) -> Floats:
+        return answers if images is split.images else np.roll(answers, 1, axis=1)  # any corruption turns all answers
+
+    curves = robustness(predict, split)
+    report = judge(np.stack([answers, answers]), split.labels, "fine-1", "PrivateTest", "mirror").to_json()
+    found = Evaluation.model_validate(
+        {
+            **report,
+            "source": "private.json",
+            "robustness": curves,
+            "adversarial": Adversarial(70, 0, 0.6, (0.5, 0.7), (AttackFigures("pgd", 2.0, 0.05, (0, 0.1)),)),
+            "groups": by_group(answers, split.labels, ["a", "b"] * 35, permutations=10),
+        }
+    )
+    text = card(replace(facts, evaluations=(found,)))
+    figures = {row[0]: row for row in rows(text, "Figures")}
+    assert figures["accuracy, mirror"][3:] == ["PrivateTest, private.json", "70"]
+    assert "accuracy, single view" in figures
+    assert [row[0].split(" (")[0] for row in rows(text, "Robustness")] == list(curves.curves)
+    assert rows(text, "Under attack") == [["PGD", "0.600", "0.050"]]
+    assert [row[0] for row in rows(text, "Groups")] == ["a", "b"]
+    assert "- Blur (sigma in pixels 3) takes accuracy from" in text
+    assert "may change each pixel by 2 of 255 grey levels brings accuracy to 0.05." in text
+
+
+def test_an_ensemble_lists_its_members(facts: CardFacts) -> None:
+    voter = Voter("cnn", 0.25, {"accuracy": Metric(value=0.7, ci95=(0.6, 0.8), split="PublicTest", n=21)})
+    text = card(CardFacts(name="trio", members=(voter,), vote="weighted vote"))
+    assert rows(text, "Members") == [["cnn", "0.250", "0.7000 (0.600-0.800)"]]
+
+
+def test_learner_states_come_with_their_areas(facts: CardFacts) -> None:
+    state = STATES[2]
+    empty = dict.fromkeys([state])
+    fit = LearnerFit(
+        backend="fine-1",
+        weights_sha256=None,
+        emission=dict.fromkeys(STATES, (1 / 7,) * 7),
+        emission_prior=1.0,
+        data="DAiSEE, Train.",
+        data_sha256="0",
+        faces=1000,
+        people=20,
+        licence="Research only.",
+        figures={
+            "heads": StateFigures(
+                auc={state: 0.66, STATES[1]: None},
+                auc_ci95={state: (0.6, 0.7)},
+                auc_per_person=empty,
+                auc_per_person_ci95=empty,
+                auc_within_person={state: 0.55},
+                auc_within_person_ci95={state: None},
+                faces=1000,
+                people=20,
+            )
+        },
+    )
+    text = card(replace(facts, learner=fit))
+    assert "1,000 faces of 20 people: DAiSEE, Train. Research only." in text
+    assert rows(text, "Learner states") == [["heads", state.value, "0.660", "0.600-0.700", "0.550", ""]]
+
+
+def test_cells_cannot_break_a_table(facts: CardFacts) -> None:
+    text = card(replace(facts, training={"selection": "a | b\nc"}))
+    assert "| selected | a \\| b c |" in text
+
+
+def test_the_bundled_weights_have_a_card() -> None:
+    text = card(find_facts("cnn", PluginHost()))
+    assert len(rows(text, "Emotions")) == 14
+    assert "nguyen2017" in text
+
+
+def test_the_command_writes_it(tmp_path: Path) -> None:
+    from affect_training.cli.card import card as command
+
+    out = tmp_path / "models" / "mine.md"
+    result = CliRunner().invoke(command, ["cnn", "--name", "mine", "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert out.read_text(encoding="utf-8").startswith("# Model card: mine\n")
+    printed = CliRunner().invoke(command, ["cnn", "--name", "mine"])
+    assert printed.output == out.read_text(encoding="utf-8")

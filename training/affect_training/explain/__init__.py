@@ -1,0 +1,1 @@
+"""What a network looks at: filters, maps, Grad-CAM, occlusion, DeepDream."""

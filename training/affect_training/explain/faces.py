@@ -1,0 +1,88 @@
+"""Pictures in, face crops as a backend wants them out: the picture as it is, or its largest face."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from affect.cli.analyze import output_names
+from affect.cli.media import expand, is_picture
+from affect.errors import AffectError, FrameError, MediaError
+from affect.inference.checkpoint import InputSpec
+from affect.inference.device import Device
+from affect.plugins import PluginHost
+from affect.settings.load import load_settings
+from affect.types import ByteArray, FloatArray
+from affect.vision.crop import crop_faces
+from affect.vision.decode import decode
+from affect.vision.detector import area
+from affect.vision.geometry import crop_affine
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCrop:
+    """A face: the name of its outputs, the picture it is from, its crop float32 [1, C, S, S], 0-1."""
+
+    name: str
+    path: Path
+    crop: torch.Tensor
+
+    def picture(self) -> ByteArray:
+        """Return the crop as uint8 RGB [S, S, 3]."""
+        return as_rgb(self.crop[0])
+
+
+def read_crops(
+    inputs: Iterable[Path], spec: InputSpec, device: Device, *, cropped: bool
+) -> tuple[list[FaceCrop], list[str]]:
+    """Read pictures and cut the face of each.
+
+    Args:
+        inputs: Pictures, or folders of them.
+        spec: What the backend wants.
+        device: Where the detector runs and the crops are made.
+        cropped: Each picture is a face already; otherwise affect's configured detector finds the largest.
+
+    Returns:
+        The faces, and a message for each picture that could not be read or shows none.
+
+    Raises:
+        MediaError: No such file, no picture among them, or no face in any.
+    """
+    files = [path for path in expand(inputs) if is_picture(path)]
+    if not files:
+        raise MediaError("expected pictures (.jpg .png .webp) or folders of them")
+    settings = load_settings().settings
+    detector = None if cropped else PluginHost(settings.plugins).create_detector(settings.vision.detector, device)
+    faces: list[FaceCrop] = []
+    problems: list[str] = []
+    for path, name in zip(files, output_names(files), strict=True):
+        try:
+            image = decode(path.read_bytes(), settings.vision).image
+            if detector is None:
+                affine = np.array([[image.shape[1], 0, 0], [0, image.shape[0], 0]], np.float32)
+            else:
+                with torch.inference_mode():
+                    (found,) = detector.detect([image])
+                if not found:
+                    raise FrameError("no face found; pass --cropped if the picture is one")
+                largest = max(found, key=lambda face: area(face.box))
+                affine = crop_affine(largest.box, largest.landmarks, spec.crop)
+            faces.append(FaceCrop(name, path, _cut(image, affine, spec, device)))
+        except (AffectError, OSError) as exc:
+            problems.append(f"{path}: {exc}")
+    if not faces:
+        raise MediaError(f"no face to explain: {'; '.join(problems)}")
+    return faces, problems
+
+
+def as_rgb(crop: torch.Tensor) -> ByteArray:
+    """Return a crop [C, S, S], 0-1, as uint8 RGB [S, S, 3]."""
+    grey_or_rgb = crop.detach().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(np.broadcast_to(grey_or_rgb, (*grey_or_rgb.shape[:2], 3)))
+
+
+def _cut(image: ByteArray, affine: FloatArray, spec: InputSpec, device: Device) -> torch.Tensor:
+    return crop_faces([image], [affine], size=spec.size, channels=spec.channels, device=device.torch)

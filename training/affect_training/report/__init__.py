@@ -1,0 +1,1 @@
+"""Reports of a run or a backend: plots, one HTML page, model cards."""

@@ -1,0 +1,221 @@
+"""The parts of a card that hold figures: of the sidecar, by emotion, calibration, robustness, groups, states."""
+
+import numpy as np
+
+from affect.labels import EMOTIONS
+from affect_training.evaluation import metrics
+from affect_training.evaluation.metrics import Labels
+from affect_training.report.facts import CardFacts, Evaluation
+from affect_training.report.markdown import interval, table
+
+_NAMES = tuple(e.value for e in EMOTIONS)
+_WORDS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "macro_recall": "macro recall",
+    "nll": "NLL",
+    "ece": "ECE, cross-fitted",
+    "ece_half": "ECE, temperature of the other half",
+    "nll_half": "NLL, temperature of the other half",
+    "ece_uncalibrated": "ECE without temperature",
+}
+
+
+def figures_part(facts: CardFacts) -> list[str]:
+    """Write the figures of the sidecar and of further evaluations."""
+    rows = []
+    for name, metric in facts.metrics.items():
+        if not name.startswith("recall_"):
+            word = _WORDS.get(name, name.replace("_", " "))
+            rows.append((word, f"{metric.value:.4f}", interval(metric.ci95), metric.split, str(metric.n)))
+    for found in facts.evaluations:
+        where = f"{found.split}, {found.source}"
+        views = "single view" if found.tta == "none" else found.tta
+        if found.single_view:
+            rows.append(
+                (
+                    "accuracy, single view",
+                    f"{found.single_view.accuracy:.4f}",
+                    interval(found.single_view.accuracy_ci95),
+                    where,
+                    str(found.n),
+                )
+            )
+        rows.append((f"accuracy, {views}", f"{found.accuracy:.4f}", interval(found.accuracy_ci95), where, str(found.n)))
+        for value, word in (
+            (found.macro_f1, "macro-F1"),
+            (found.macro_recall, "macro recall"),
+            (found.ece, "ECE"),
+            (found.nll, "NLL"),
+        ):
+            rows.append((f"{word}, {views}", f"{value:.4f}", "", where, str(found.n)))
+    if not rows:
+        return []
+    return ["## Figures", "", *table(("figure", "value", "95 %", "on", "faces"), rows), ""]
+
+
+def classes_part(facts: CardFacts) -> list[str]:
+    """Write figures by emotion and the confusion matrix."""
+    if facts.answers is None:
+        return []
+    counts = counts_of(facts)
+    guess = facts.answers.probabilities.argmax(1)
+    rows = []
+    for k, figures in enumerate(metrics.per_class(counts)):
+        inside = facts.answers.labels == k
+        recall = f"{figures.recall:.3f}"
+        if inside.any():
+            recall += f" ({interval(metrics.bootstrap_ci95(guess[inside] == k))})"
+        values = (f"{figures.precision:.3f}", recall, f"{figures.f1:.3f}", f"{figures.specificity:.3f}")
+        rows.append((_NAMES[k], str(figures.n), *values))
+    head = ("emotion", "faces", "precision", "recall (95 %)", "F1", "specificity")
+    shares = metrics.normalised(counts)
+    confusion = [(_NAMES[k], *(f"{share:.2f}" for share in row)) for k, row in enumerate(shares)]
+    return [
+        "## Emotions",
+        "",
+        "PublicTest, single view.",
+        "",
+        *table(head, rows),
+        "",
+        "Confusion, shares of each row; rows are labels, columns guesses.",
+        "",
+        *table(("label", *_NAMES), confusion),
+        "",
+    ]
+
+
+def calibration_part(facts: CardFacts) -> list[str]:
+    """Write temperature, calibration errors and the reliability of each emotion."""
+    lines: list[str] = []
+    if facts.temperature is not None:
+        before, after = facts.metrics.get("ece_uncalibrated"), facts.metrics.get("ece")
+        line = f"Logits are divided by a temperature of {facts.temperature:g}."
+        if before and after:
+            line += (
+                f" ECE (15 bins) {before.value:.4f} before, {after.value:.4f} after, each half of {after.split} judged "
+                "with the temperature of the other."
+            )
+        if half := facts.metrics.get("ece_half"):
+            line += f" On one half alone, with the temperature of the other: {half.value:.4f}."
+        lines += [line, ""]
+    if facts.answers is not None:
+        lines += [
+            "Class by class: how sure the guesses of an emotion are and how many are right, and the calibration error "
+            "of the probability of that emotion over all faces.",
+            "",
+            *table(("emotion", "guessed", "confidence", "right", "difference", "ECE"), class_reliability(facts)),
+            "",
+        ]
+    return ["## Calibration", "", *lines] if lines else []
+
+
+def class_reliability(facts: CardFacts) -> list[tuple[str, ...]]:
+    """Return (emotion, guessed, confidence, right, difference, ECE) of each emotion on PublicTest."""
+    assert facts.answers is not None
+    probabilities, labels = facts.answers.probabilities, facts.answers.labels
+    guess, top = probabilities.argmax(1), probabilities.max(axis=1)
+    rows: list[tuple[str, ...]] = []
+    for k, name in enumerate(_NAMES):
+        said = guess == k
+        error = metrics.classwise_ece(probabilities[:, [k]], np.where(labels == k, 0, 1))
+        if said.any():
+            sure, right = float(top[said].mean()), float((labels[said] == k).mean())
+            rows.append((name, str(said.sum()), f"{sure:.3f}", f"{right:.3f}", f"{sure - right:+.3f}", f"{error:.3f}"))
+        else:
+            rows.append((name, "0", "", "", "", f"{error:.3f}"))
+    return rows
+
+
+def evaluation_part(found: Evaluation) -> list[str]:
+    """Write robustness, attacks and groups of one evaluation."""
+    lines: list[str] = []
+    if found.robustness:
+        curves = found.robustness
+        rows = [
+            (
+                f"{name} ({curve.unit})",
+                *(f"{p.accuracy:.3f} at {p.severity:g}" for p in curve.points),
+                f"{curve.mean:.3f}",
+            )
+            for name, curve in curves.curves.items()
+        ]
+        width = max(len(curve.points) for curve in curves.curves.values())
+        lines += [
+            "## Robustness",
+            "",
+            f"Accuracy on {curves.n} faces of {found.split} as pictures get worse; untouched "
+            f"{curves.clean.accuracy:.3f} ({interval(curves.clean.accuracy_ci95)}), mean over all "
+            f"{curves.mean:.3f}. From {found.source}.",
+            "",
+            *table(("corruption", *(f"{k + 1}" for k in range(width)), "mean"), rows),
+            "",
+        ]
+    if found.adversarial:
+        attacked = found.adversarial
+        epsilons = sorted({a.epsilon for a in attacked.attacks})
+        rows = []
+        for attack in dict.fromkeys(a.attack for a in attacked.attacks):
+            values = {a.epsilon: a.accuracy for a in attacked.attacks if a.attack == attack}
+            rows.append((attack.upper(), f"{attacked.clean:.3f}", *(f"{values[e]:.3f}" for e in epsilons)))
+        lines += [
+            "## Under attack",
+            "",
+            f"Accuracy on {attacked.n} faces of {found.split} when every pixel may change by so many grey levels. "
+            f"From {found.source}.",
+            "",
+            *table(("attack", "0", *(f"{e:g}" for e in epsilons)), rows),
+            "",
+        ]
+    if found.groups:
+        rows = [
+            (g.group, str(g.n), f"{g.accuracy:.3f}", interval(g.accuracy_ci95), f"{g.macro_recall:.3f}")
+            for g in found.groups.groups
+        ]
+        lines += [
+            "## Groups",
+            "",
+            f"{found.split}, {found.source}. Largest gap in accuracy {found.groups.accuracy_gap:.3f} "
+            f"(p = {found.groups.accuracy_gap_p:.3g} by chance), in macro recall {found.groups.macro_recall_gap:.3f}.",
+            "",
+            *table(("group", "faces", "accuracy", "95 %", "macro recall"), rows),
+            "",
+        ]
+    return lines
+
+
+def counts_of(facts: CardFacts) -> Labels:
+    """Return the confusion counts [7, 7] of the answers."""
+    assert facts.answers is not None
+    return metrics.confusion(facts.answers.probabilities.argmax(1), facts.answers.labels, len(_NAMES))
+
+
+def learner_part(facts: CardFacts) -> list[str]:
+    """Write what was fitted on these weights to read learner states, and how well that reads."""
+    fit = facts.learner
+    if fit is None:
+        return []
+    lines = [
+        "## Learner states",
+        "",
+        f"Fitted on {fit.faces:,} faces of {fit.people} people: {fit.data} {fit.licence}".rstrip(),
+        "",
+        "Areas under the ROC curve, cross-validated by person.",
+        "",
+    ]
+    rows = []
+    for what, found in fit.figures.items():
+        for state, area in found.auc.items():
+            if area is not None:
+                within = found.auc_within_person.get(state)
+                rows.append(
+                    (
+                        what,
+                        state.value,
+                        f"{area:.3f}",
+                        interval(found.auc_ci95.get(state)),
+                        "" if within is None else f"{within:.3f}",
+                        interval(found.auc_within_person_ci95.get(state)),
+                    )
+                )
+    return [*lines, *table(("what", "state", "AUC", "95 %", "within a person", "95 %"), rows), ""]
