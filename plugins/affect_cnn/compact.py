@@ -41,7 +41,6 @@ class Block(nn.Module):
         if stride != 1 or inside != outside:
             pool: nn.Module = nn.AvgPool2d(stride, ceil_mode=True) if stride != 1 else nn.Identity()
             self.shortcut = nn.Sequential(pool, nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside))
-        nn.init.zeros_(self.norm2.weight)  # each block starts as its shortcut (Goyal 2017)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [N, outside, H / stride, W / stride]."""

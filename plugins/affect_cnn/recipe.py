@@ -64,7 +64,7 @@ COMPACT = RecipeSpec(
         "nesterov": True,
         "weight_decay": 5e-4,
         "schedule": "onecycle",
-        "warmup": 0.15,
+        "warmup": 0.1,
         "ema": 0.998,
         "label_smoothing": 0.1,
         "votes_weight": 0.4,
