@@ -45,12 +45,24 @@ class Nguyen2017(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    @property
+    def head(self) -> nn.Module:
+        """The last layer."""
+        return self.block4[-1]
+
+    def features(self, faces: torch.Tensor) -> torch.Tensor:
+        """Return the embedding [N, 3072]: what the dense layer before the last says."""
+        embedding: torch.Tensor = self.block4[:-1](self._maps(faces))
+        return embedding
+
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 7]."""
-        x: torch.Tensor = faces[:, :, 3:45, 3:45]
-        x = self.block3(self.block2(self.block1(x)))
-        logits: torch.Tensor = self.block4(x)
+        logits: torch.Tensor = self.block4(self._maps(faces))
         return logits
+
+    def _maps(self, faces: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.block3(self.block2(self.block1(faces[:, :, 3:45, 3:45])))
+        return maps
 
 
 def keras_parameter_count(model: nn.Module) -> int:
