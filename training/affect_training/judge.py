@@ -4,7 +4,7 @@ import csv
 import io
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,11 @@ class EpochResult:
 
 @dataclass(slots=True)
 class State:
-    """Where a run stands; saved after every epoch."""
+    """Where a run stands; saved after every epoch.
+
+    Attributes:
+        best_loss: The lowest of what `train.watch` names: PublicTest loss, or error rate.
+    """
 
     epoch: int = 0
     best_loss: float = float("inf")
@@ -71,7 +75,10 @@ class Judge(Callback):
         self.started = time.monotonic()
 
     def after_epoch(self, train_loss: float) -> float:
-        """Classify PublicTest; returns its loss. One process judges for all: each has batch norms of its own."""
+        """Classify PublicTest; returns what `train.watch` names: its loss, or its error rate.
+
+        One process judges for all: each has batch norms of its own.
+        """
         run, state, module = self.run, self.run.state, self.module
         main = module.trainer.is_global_zero
         figures = self._figures() if main else (0.0, 0.0, 0.0)
@@ -83,8 +90,9 @@ class Judge(Callback):
         state.epoch += 1
         state.seconds += time.monotonic() - self.started
         self.started = time.monotonic()
-        if loss < state.best_loss:
-            state.best_loss, state.best_loss_epoch = loss, state.epoch
+        watched = loss if run.config.train.watch == "loss" else 1 - accuracy
+        if watched < state.best_loss:
+            state.best_loss, state.best_loss_epoch = watched, state.epoch
         score = accuracy if run.config.train.select == "accuracy" else (accuracy + recall) / 2
         if score > state.best_score:
             state.best_score, state.best_epoch, state.best_accuracy = score, state.epoch, accuracy
@@ -98,7 +106,7 @@ class Judge(Callback):
             self.on_epoch(result)
         if run.finished or state.epoch == self.last:
             module.trainer.should_stop = True
-        return loss
+        return watched
 
     def _figures(self) -> tuple[float, float, float]:
         """Return loss, accuracy and macro recall of PublicTest."""
@@ -120,9 +128,8 @@ class Judge(Callback):
         _log(run.folder / "log.csv", result)
         logger = self.module.logger
         if logger is not None:
-            logger.log_metrics(
-                {f.name: getattr(result, f.name) for f in fields(result) if f.name != "epoch"}, result.epoch
-            )
+            figures = dict(zip(LOG_COLUMNS, astuple(result), strict=True))
+            logger.log_metrics({name: figures[name] for name in LOG_COLUMNS[1:]}, result.epoch)
         self.progress(
             f"epoch {result.epoch:3d}  lr {result.lr:.5f}  loss {result.train_loss:.4f}  PublicTest loss "
             f"{result.loss:.4f} accuracy {result.accuracy:.4f} recall {result.macro_recall:.4f} "
@@ -136,5 +143,5 @@ def _log(path: Path, result: EpochResult) -> None:
         with path.open(newline="", encoding="utf-8") as file:
             kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) < result.epoch]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([LOG_COLUMNS, *kept, list(asdict(result).values())])
+    csv.writer(text, lineterminator="\n").writerows([LOG_COLUMNS, *kept, astuple(result)])
     save_text(text.getvalue(), path)

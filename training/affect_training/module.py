@@ -20,8 +20,24 @@ from affect_training.optim import build_optimizer, build_plateau, build_step_sch
 from affect_training.provenance import Normalisation
 from affect_training.targets import Objective, Targets
 
+LOG_STEPS = 50
+"""Steps from one training loss in TensorBoard, and on the progress bar, to the next."""
+
 RAMP_START = 0.3
 """Strength of the augmentation in the first epoch of a ramp."""
+
+
+def warming_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], Any], None]:
+    """Return torch's exponential average of weights, with a decay of at most (1 + n) / (10 + n) after n steps.
+
+    Without that the average of the first epochs is mostly the random start (as in TensorFlow's moving averages).
+    """
+
+    def update(averages: list[torch.Tensor], current: list[torch.Tensor], steps: Any) -> None:
+        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        get_ema_multi_avg_fn(now)(averages, current, steps)  # type: ignore[no-untyped-call]
+
+    return update
 
 
 class LossNotFiniteError(AffectError):
@@ -48,7 +64,7 @@ class FaceModule(LightningModule):
         normalise: From pixels of 0-1 to the network's input.
         device: Precision and layout.
         after_epoch: Called with the mean training loss when an epoch is over, before the checkpoint is written;
-            returns the validation loss, which steers the plateau schedule.
+            returns what the plateau schedule looks at, lower being better.
     """
 
     def __init__(
@@ -67,7 +83,7 @@ class FaceModule(LightningModule):
         if config.train.ema is not None:
             self.average = AveragedModel(
                 network,
-                multi_avg_fn=get_ema_multi_avg_fn(config.train.ema),  # type: ignore[no-untyped-call]
+                multi_avg_fn=warming_average(config.train.ema),
                 use_buffers=True,
             ).requires_grad_(requires_grad=False)
         self._images = torch.from_numpy(split.images)
@@ -131,7 +147,8 @@ class FaceModule(LightningModule):
         self._check_finite()
         self._previous = (loss.detach(), batch_idx)
         self._total += loss.detach()
-        self.log("loss", loss.detach(), prog_bar=True)
+        if (self.trainer.global_step + 1) % LOG_STEPS == 0:  # Lightning's log takes a millisecond
+            self.log("loss", loss.detach(), prog_bar=True)
         return loss
 
     def prepare(self, rows: torch.Tensor) -> tuple[torch.Tensor, Targets]:

@@ -53,7 +53,7 @@ def build_step_schedule(
         peaks = [group["lr"] for group in optimizer.param_groups]
         share = config.warmup or 0.3
         if share * total <= 1:  # torch divides by the length of the rise less one step
-            share = min(1.5 / total, 0.5)
+            share = min(1.5 / total, 0.9)
         return OneCycleLR(optimizer, peaks, total_steps=total, pct_start=share, cycle_momentum=False)
     if config.schedule == "cosine":
         warm = max(int(config.warmup * total), 1)

@@ -26,7 +26,7 @@ from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_first_
 from affect_training.config import RunConfig
 from affect_training.data import FaceData, Split
 from affect_training.judge import EpochResult, Judge, Progress, State
-from affect_training.module import FaceModule, LossNotFiniteError
+from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
 from affect_training.provenance import Normalisation, git_commit, package_versions
 from affect_training.storage import read_checkpoint, save_text
@@ -164,7 +164,9 @@ class Run:
             self.model.load_state_dict(weights)
         except (RuntimeError, AttributeError) as exc:
             first = " ".join(str(exc).split("\n\t")[:2])  # of many, a line for each tensor
-            raise CheckpointError(f"{path}: does not fit {self.spec.architecture} ({first}); start anew, --fresh") from exc
+            raise CheckpointError(
+                f"{path}: does not fit {self.spec.architecture} ({first}); start anew, --fresh"
+            ) from exc
 
     def _start(self) -> None:
         """Give the network its initial weights and let it measure what it needs."""
@@ -228,7 +230,7 @@ class Run:
             enable_checkpointing=True,
             enable_progress_bar=bar,
             enable_model_summary=False,
-            log_every_n_steps=50,
+            log_every_n_steps=LOG_STEPS,
             num_sanity_val_steps=0,
         )
 

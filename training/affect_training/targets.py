@@ -103,7 +103,7 @@ class Objective:
         if votes is not None and logits.ndim == 3:
             voted = votes.sum(1)
             second = self._loss(logits[:, 1], votes / voted.clamp(min=1e-6)[:, None]) * voted
-            loss = (1 - share) * loss + share * second
+            loss = (1 - share * voted) * loss + share * second  # what nobody voted on is left to its label
         if targets.teacher is not None:
             taught = distillation(first, targets.teacher, config.teacher_temperature)
             loss = (1 - config.teacher_weight) * loss + config.teacher_weight * taught

@@ -73,3 +73,14 @@ def test_leaky_units_leak_three_tenths_and_norms_use_keras_epsilon() -> None:
     assert [m.negative_slope for m in model.modules() if isinstance(m, nn.LeakyReLU)] == [0.3] * 4
     assert [m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)] == [1e-3] * 3
     assert not [m for m in Nguyen2017(batch_norm=False).modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_the_embedding_is_the_dense_layer_before_the_last(batch_norm: bool) -> None:
+    model = Nguyen2017(batch_norm=batch_norm).eval()
+    faces = torch.randn(2, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        embedding = model.features(faces)
+        assert embedding.shape == (2, 3072)
+        torch.testing.assert_close(model.head(embedding), model(faces))
+    assert model.head is model.get_submodule("block4.4")

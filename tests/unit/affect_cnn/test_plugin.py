@@ -35,10 +35,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_provides_a_backend_and_two_recipes() -> None:
-    made = host()
-    assert made.plugins[0].provides == {"backends": ["cnn"], "recipes": ["nguyen2017", "nguyen2017-plain"]}
-    assert made.backends.get("cnn").weights == plugin.WEIGHTS
+def test_it_provides_backends_and_recipes(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+    recipes = ["nguyen2017", "nguyen2017-plain", "compact"]
+    monkeypatch.setattr(plugin, "COMPACT_WEIGHTS", weights.with_name("nothing.safetensors"))
+    assert host().plugins[0].provides == {"backends": ["cnn"], "recipes": recipes}
+    monkeypatch.setattr(plugin, "COMPACT_WEIGHTS", weights)
+    assert host().plugins[0].provides == {"backends": ["cnn", "compact"], "recipes": recipes}
+    assert host().backends.get("cnn").weights == plugin.WEIGHTS
 
 
 def test_a_backend_of_other_weights_is_created_and_answers(weights: Path, cpu: Device) -> None:

@@ -44,6 +44,7 @@ def checkpoint(path: Path, architecture: str = "affect_resnet.dlib_resnet:DlibRe
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = checkpoint(tmp_path / "installed.safetensors")
     monkeypatch.setattr(plugin, "WEIGHTS", path)
+    monkeypatch.setattr(plugin, "MOBILENET_WEIGHTS", tmp_path / "nothing.safetensors")
     return path
 
 
@@ -55,6 +56,7 @@ def test_the_backend_is_there_when_its_weights_are(installed: Path) -> None:
 
 def test_without_weights_only_the_recipes_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "WEIGHTS", tmp_path / "nothing.safetensors")
+    monkeypatch.setattr(plugin, "MOBILENET_WEIGHTS", tmp_path / "nothing.safetensors")
     made = host()
     assert made.plugins[0].provides == {"recipes": NAMES}
     with pytest.raises(PluginError, match="no backend 'resnet'"):

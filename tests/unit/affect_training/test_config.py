@@ -1,20 +1,23 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from affect_cnn.recipe import NGUYEN2017, NGUYEN2017_PLAIN
-from affect_training.config import parse_assignments, read_run_file, run_config
+from affect_training.config import TABLES, parse_assignments, read_run_file, run_config
 
 from affect.errors import SettingsError
+from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 
+RUNS = Path(__file__).parents[3] / "training" / "runs"
 RECIPE = RecipeSpec(
     "r",
     "m:C",
     "",
     "",
     model={"dropout": 0.2},
-    train={"epochs": 10, "batch_size": 32, "lr": 0.1, "mirror": False},
+    augment={"mirror": True},
+    train={"epochs": 10, "batch_size": 32, "lr": 0.1},
 )
 
 
@@ -22,18 +25,22 @@ def test_a_recipe_alone_is_a_run() -> None:
     run = run_config(RECIPE)
     assert run.recipe == "r"
     assert run.model == {"dropout": 0.2}
-    assert (run.train.epochs, run.train.lr, run.train.mirror) == (10, 0.1, False)
+    assert (run.train.epochs, run.train.lr, run.augment.mirror) == (10, 0.1, True)
     assert (run.train.optimizer, run.train.momentum, run.train.seed) == ("sgd", 0.9, 0)
+    assert (run.init, run.data.normalise, run.data.aux) == ("none", "measured", ())
 
 
 def test_later_tables_win_key_by_key() -> None:
     run = run_config(
         RECIPE,
-        {"recipe": "r", "train": {"lr": 0.2, "seed": 1}, "model": {"width": 3}},
-        {"train": {"lr": 0.3}, "model": {"dropout": 0.5}},
+        {"recipe": "r", "train": {"lr": 0.2, "seed": 1}, "model": {"width": 3}, "init": "imagenet"},
+        {"train": {"lr": 0.3}, "model": {"dropout": 0.5}, "augment": {"shift": 0.1}, "data": {"votes": True}},
+        {},
     )
     assert (run.train.lr, run.train.seed, run.train.epochs) == (0.3, 1, 10)
     assert run.model == {"dropout": 0.5, "width": 3}
+    assert (run.augment.mirror, run.augment.shift, run.data.votes) == (True, 0.1, True)
+    assert run.init == "imagenet"
     assert RECIPE.model == {"dropout": 0.2}  # the recipe itself is left alone
     assert RECIPE.train["lr"] == 0.1
 
@@ -45,9 +52,22 @@ def test_later_tables_win_key_by_key() -> None:
         ({"train": {"lr": 0}}, "lr: "),
         ({"train": {"epochs": 0}}, "epochs: "),
         ({"train": {"momentum": 1.0}}, "momentum: "),
-        ({"train": {"optimizer": "adamw"}}, "optimizer: "),
-        ({"train": {"plateau_factor": 1.0}}, "plateau_factor: "),
-        ({"training": {}, "data": {}}, "a run has the tables model and train, not data, training"),
+        ({"train": {"lr": float("inf")}}, "train.lr: "),
+        ({"train": {"lr": float("nan")}}, "train.lr: "),
+        ({"train": {"seed": -1}}, "train.seed: "),
+        ({"train": {"seed": 2**32}}, "train.seed: "),
+        ({"train": {"optimizer": "lion"}}, "train.optimizer: "),
+        ({"train": {"plateau_factor": 1.0}}, "train.plateau_factor: "),
+        ({"train": {"mirror": True}}, "train.mirror: Extra inputs"),
+        ({"augment": {"zoom": [1.2, 0.8]}}, "augment: .*zoom is \\(smallest, largest\\)"),
+        ({"augment": {"zoom": [0.1, 1.0]}}, "augment: .*zoom is"),
+        ({"augment": {"size": 56}}, "augment.size: "),
+        ({"augment": {"mixup": 50}}, "augment.mixup: "),
+        ({"data": {"normalise": "imagenet"}}, "data.normalise: "),
+        ({"data": {"aux_weight": 0}}, "data.aux_weight: "),
+        ({"training": {}, "optim": {}}, "a run has the tables model, data, augment, train, not optim, training"),
+        ({"train": 3}, "train is a table, \\[train\\], not 3"),
+        ({"init": 3}, "init: "),
     ],
 )
 def test_what_no_run_knows_is_refused(table: dict[str, Any], message: str) -> None:
@@ -60,12 +80,22 @@ def test_a_recipe_without_epochs_is_refused() -> None:
         run_config(RecipeSpec("r", "m:C", "", "", train={"batch_size": 1, "lr": 1}))
 
 
-@pytest.mark.parametrize("recipe", [NGUYEN2017, NGUYEN2017_PLAIN], ids=lambda r: r.name)
-def test_the_bundled_recipes_are_runs(recipe: RecipeSpec) -> None:
-    assert run_config(recipe).train.model_dump(include=set(recipe.train)) == recipe.train
+@pytest.mark.parametrize("recipe", PluginHost().recipes, ids=lambda r: r.name)
+def test_every_installed_recipe_is_a_run(recipe: RecipeSpec) -> None:
+    found = run_config(recipe).model_dump(mode="json")
+    for table in TABLES:
+        defaults = json.loads(json.dumps(dict(getattr(recipe, table))))
+        assert {key: found[table][key] for key in defaults} == defaults
 
 
 # Run files
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_run_files_are_runs(path: Path) -> None:
+    table = read_run_file(path)
+    run = run_config(PluginHost().recipes.get(table["recipe"]), table)
+    assert run.recipe == table["recipe"]
 
 
 def test_a_run_file(tmp_path: Path) -> None:
@@ -76,10 +106,10 @@ def test_a_run_file(tmp_path: Path) -> None:
     assert run_config(RECIPE, table).train.lr == 0.5
 
 
-@pytest.mark.parametrize("text", ["[train]\nlr = 1", "recipe = ", ""])
+@pytest.mark.parametrize("text", ["[train]\nlr = 1", "recipe = ", "", 'recipe = "\xfc"'])
 def test_a_bad_run_file_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.toml"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode("latin-1"))
     with pytest.raises(SettingsError) as caught:
         read_run_file(path)
     assert caught.value.message.startswith(f"{path}: ")
@@ -99,14 +129,20 @@ def test_assignments_are_typed_and_go_to_train_by_default() -> None:
             "lr=0.02",
             "train.epochs=3",
             "model.dropout=0.5",
-            "mirror=false",
+            "augment.mirror=false",
+            "augment.zoom=[.9, 1.1]",
             "optimizer=adam",
-            'model.name="a=b"',
+            'model.name="a=b .5"',
+            "model.place=./a.5",
+            "model.rate=-.25",
+            'data.aux=["x"]',
         )
     )
     assert tables == {
-        "train": {"lr": 0.02, "epochs": 3, "mirror": False, "optimizer": "adam"},
-        "model": {"dropout": 0.5, "name": "a=b"},
+        "train": {"lr": 0.02, "epochs": 3, "optimizer": "adam"},
+        "model": {"dropout": 0.5, "name": "a=b .5", "place": "./a.5", "rate": -0.25},
+        "augment": {"mirror": False, "zoom": [0.9, 1.1]},
+        "data": {"aux": ["x"]},
     }
 
 
@@ -114,7 +150,7 @@ def test_no_assignments_change_nothing() -> None:
     assert run_config(RECIPE, parse_assignments(())) == run_config(RECIPE)
 
 
-@pytest.mark.parametrize("pair", ["lr", "data.path=1", "train.sgd.lr=1"])
+@pytest.mark.parametrize("pair", ["lr", "optim.path=1", "train.sgd.lr=1"])
 def test_what_is_no_assignment_is_refused(pair: str) -> None:
     with pytest.raises(SettingsError, match=pair.partition("=")[0]):
         parse_assignments((pair,))

@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from affect_training.cli.main import cli
+from click.testing import CliRunner, Result
+from support.tiny import install_tiny, tiny_faces, tiny_split, write_fer2013
+
+from affect.errors import AffectError, CheckpointError, MediaError, PluginError, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command runs in a folder with the data; the tiny recipes are installed."""
+    install_tiny(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AFFECT_FER2013", raising=False)
+    write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
+
+
+def call(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, ["run", *arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def train(*arguments: str) -> str:
+    return call("tiny", "--data", "fer2013.csv", "--device", "cpu", *arguments).output
+
+
+def facts(folder: str = "runs/tiny-seed5") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(folder) / "run.json").read_text("utf-8"))
+    return found
+
+
+def test_a_recipe_is_trained_in_a_folder_of_its_name_and_seed() -> None:
+    lines = train().splitlines()
+    assert lines[0].startswith("tiny in runs/tiny-seed5 on cpu")
+    assert lines[0].endswith("from the start")
+    assert [line[:11] for line in lines[1:4]] == ["epoch   1  ", "epoch   2  ", "epoch   3  "]
+    assert lines[4].startswith("best PublicTest accuracy ")
+    assert facts()["faces"] == {"Training": 64, "PublicTest": 21}
+    assert len(facts()["data_sha256"]) == 64
+    assert len(list(Path("runs/cache").glob("*.npz"))) == 1
+
+
+def test_the_data_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFFECT_FER2013", "fer2013.csv")
+    call("tiny", "--device", "cpu", "--set", "epochs=1")
+    assert facts()["config"]["train"]["epochs"] == 1
+
+
+def test_settings_come_from_the_run_file_and_then_from_the_command() -> None:
+    Path("run.toml").write_text('recipe = "tiny"\n[train]\nepochs = 1\nlr = 0.5\n[model]\ndropout = 0.1\n')
+    train("--run-file", "run.toml", "--set", "lr=.02", "--set", "model.width=2", "--out", "here")
+    config = facts("here")["config"]
+    assert (config["train"]["epochs"], config["train"]["lr"], config["train"]["seed"]) == (1, 0.02, 5)
+    assert config["model"] == {"dropout": 0.1, "width": 2}
+
+
+def test_a_finished_run_has_nothing_to_do() -> None:
+    train("--set", "epochs=1")
+    again = train("--set", "epochs=1", "--resume").splitlines()
+    assert again[0].endswith("resumed")
+    assert len(again) == 2
+    assert again[1].endswith("in epoch 1 of 1")
+
+
+def test_fresh_starts_anew() -> None:
+    train("--set", "epochs=1")
+    with pytest.raises(SettingsError, match="belongs to a run with other settings"):
+        train("--set", "epochs=2")
+    assert "from the start" in train("--set", "epochs=2", "--fresh")
+    assert facts()["config"]["train"]["epochs"] == 2
+
+
+def test_resume_wants_a_checkpoint() -> None:
+    with pytest.raises(SettingsError, match="--resume: runs/tiny-seed5 has no checkpoint to go on from"):
+        train("--resume")
+    assert not Path("runs/tiny-seed5").exists()
+
+
+def test_a_corrupt_checkpoint_is_refused_by_name() -> None:
+    train("--set", "epochs=1")
+    checkpoint = Path("runs/tiny-seed5/last.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r"tiny-seed5/last\.ckpt: corrupt"):
+        train("--set", "epochs=1")
+
+
+def test_a_dry_run_prints_the_settings_and_does_nothing() -> None:
+    found = json.loads(call("tiny", "--dry-run", "--set", "lr=0.5", "--set", "augment.mirror=true").output)
+    assert found["folder"] == "runs/tiny-seed5"
+    assert (found["recipe"], found["init"], found["model"]) == ("tiny", "none", {"width": 4, "dropout": 0.3})
+    assert (found["train"]["lr"], found["train"]["epochs"], found["augment"]["mirror"]) == (0.5, 3, True)
+    assert not Path("runs").exists()
+
+
+def test_what_a_dry_run_prints_is_a_run_file(tmp_path: Path) -> None:
+    found = json.loads(call("tiny", "--dry-run", "--set", "seed=9").output)
+    del found["folder"]
+    from affect_training.config import RunConfig
+
+    assert RunConfig.model_validate(found).train.seed == 9
+
+
+def test_auxiliary_faces_come_from_their_folder(tmp_path: Path) -> None:
+    import cv2
+
+    split = tiny_split(7, 3)
+    for image, label in zip(split.images, split.labels, strict=True):
+        folder = Path("sets/more") / ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")[label]
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "0.png"), np.asarray(image))
+    with pytest.raises(SettingsError, match="--aux FOLDER"):
+        train("--set", 'data.aux=["more"]')
+    with pytest.raises(MediaError, match="expected an auxiliary set 'less', got more"):
+        train("--set", 'data.aux=["less"]', "--aux", "sets")
+    train("--set", 'data.aux=["more"]', "--aux", "sets", "--set", "epochs=1")
+    assert facts()["faces_trained_on"] == 71
+
+
+def test_initial_weights_from_a_file(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+    from support.tiny import TinyHeads
+
+    source = TinyHeads()
+    torch.nn.init.constant_(source.head.bias, 3.0)
+    save_file(source.state_dict(), "w.safetensors")
+    small = ("--set", "lr=1e-9", "--set", "epochs=1", "--out", "out")
+    call("tiny-heads", "--data", "fer2013.csv", "--device", "cpu", "--init", "w.safetensors", *small)
+    trained = torch.load("out/best.ckpt", weights_only=True)["network"]
+    assert trained["head.bias"].tolist() == pytest.approx([3.0] * 7)
+    assert facts("out")["config"]["init"] == "w.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["tinny"], PluginError, r"no recipe 'tinny'; did you mean 'tiny'"),
+        (["tiny"], SettingsError, r"name the data: --data fer2013\.csv, or set AFFECT_FER2013"),
+        (["tiny", "--data", "no.csv"], SettingsError, r"--data no\.csv: no such file or folder"),
+        (["tiny", "--set", "lr"], SettingsError, r"--set wants KEY=VALUE, got 'lr'"),
+        (["tiny", "--set", "learning_rate=1"], SettingsError, r"train\.learning_rate: Extra inputs"),
+        (["tiny", "--set", "optim.lr=1"], SettingsError, r"--set optim\.lr: keys are TABLE\.NAME"),
+        (["tiny", "--set", "lr=fast"], SettingsError, r"train\.lr: .*number"),
+        (["tiny", "--set", "lr=-1"], SettingsError, r"train\.lr: .*greater than 0"),
+        (["tiny", "--set", "model.colour=1", "--data", "fer2013.csv"], SettingsError, r"model of .*colour"),
+        (["tiny", "--resume", "--fresh"], SettingsError, "--resume and --fresh contradict each other"),
+        (["tiny", "--run-file", "other.toml"], SettingsError, r"other\.toml is a run of 'vgg', not of 'tiny'"),
+        (["tiny", "--data", "fer2013.csv", "--init", "imagenet"], SettingsError, "recipe 'tiny' knows none, FILE"),
+        (["tiny", "--data", "fer2013.csv", "--init", "no.safetensors"], CheckpointError, r"--init no\.safetensors: "),
+        (["tiny", "--data", "fer2013.csv", "--init", "other.safetensors"], CheckpointError, "pickles are never loaded"),
+        (["tiny", "--data", "fer2013.csv", "--device", "tpu"], SettingsError, "device is auto, cpu or cuda:N"),
+        (["tiny", "--data", "fer2013.csv", "--set", "votes_weight=.5"], SettingsError, r"data\.votes = true"),
+        (["tiny", "--data", "fer2013.csv", "--set", "freeze=['con']"], SettingsError, r"train\.freeze: .*'con'"),
+        (["tiny", "--data", "fer2013.csv", "--set", "teacher=['nobody']"], PluginError, "no backend 'nobody'"),
+    ],
+)  # fmt: skip
+def test_errors_say_what_is_wrong(arguments: list[str], error: type[AffectError], message: str) -> None:
+    Path("other.toml").write_text('recipe = "vgg"\n')
+    torch.save({"w": torch.zeros(2)}, "other.safetensors")
+    with pytest.raises(error, match=message):
+        call(*arguments)
+    assert not list(Path("runs").glob("tiny*/*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--devices", "0"], ["--nodes", "-1"], ["--aux", "nowhere"], ["--run-file", "no"]]
+)
+def test_options_outside_their_range_are_usage_errors(arguments: list[str]) -> None:
+    assert arguments[0] in call("tiny", *arguments, code=2).output

@@ -1,0 +1,108 @@
+import logging
+import os
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_first_process, is_interactive, quiet_lightning
+from lightning.pytorch.callbacks import RichProgressBar
+
+from affect.errors import CheckpointError
+
+
+def trainer(save: Any, *, first: bool = True) -> Any:
+    return SimpleNamespace(save_checkpoint=save, is_global_zero=first)
+
+
+def test_the_checkpoint_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(b"old")
+
+    def save(path: Path) -> None:
+        assert last.read_bytes() == b"old"
+        path.write_bytes(b"new")
+
+    EveryEpoch(last).on_train_epoch_end(trainer(save), cast(Any, None))
+    assert last.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [last]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 512 vs 400")])
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, error: Exception) -> None:
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(b"old")
+
+    def save(path: Path) -> None:
+        path.write_bytes(b"hal")
+        raise error
+
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: could not be written.*of the epoch before is intact"):
+        EveryEpoch(last).on_train_epoch_end(trainer(save), cast(Any, None))
+    assert last.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [last]
+
+
+def test_only_the_first_process_moves_it(tmp_path: Path) -> None:
+    saved: list[Path] = []
+    EveryEpoch(tmp_path / "last.ckpt").on_train_epoch_end(trainer(saved.append, first=False), cast(Any, None))
+    assert saved == [tmp_path / "last.partial"]  # all take part in it
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_written_where_it_is_told(tmp_path: Path) -> None:
+    WholeFile().save_checkpoint({"a": 1}, tmp_path / "x.partial")
+    assert torch.load(tmp_path / "x.partial", weights_only=True) == {"a": 1}
+
+
+def test_the_bar_shows_no_version_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: {"v_num": "", "loss": 1.25})
+    assert EpochBar().get_metrics(cast(Any, None), cast(Any, None)) == {"loss": 1.25}
+
+
+@pytest.mark.parametrize(
+    ("terminal", "asked", "expected"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_person_watches_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, asked: bool, expected: bool
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda _: terminal)
+    monkeypatch.delenv("NO_PROGRESS", raising=False)
+    if asked:
+        monkeypatch.setenv("NO_PROGRESS", "1")
+    assert is_interactive() is expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "1"}, False),
+    ],
+    ids=str,
+)
+def test_the_first_process_of_all_machines(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], first: bool
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is first
+
+
+def test_lightning_is_quiet_within_and_as_before_after() -> None:
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    with quiet_lightning():
+        assert logger.level == logging.ERROR
+        warnings.warn("The 'train_dataloader' does not have many workers which may be a bottleneck.", stacklevel=1)
+        with pytest.raises(UserWarning, match="something else"):
+            warnings.warn("something else", stacklevel=1)
+    assert logger.level == before
