@@ -1,0 +1,94 @@
+"""affect-train export: what a run has learnt, as files that others load."""
+
+from pathlib import Path
+
+import click
+
+from affect.errors import SettingsError
+from affect.plugins import PluginHost
+from affect_training.cli.common import CACHE, data_option, device_option, existing
+
+
+@click.command()
+@click.argument("source", metavar="RUN_OR_WEIGHTS")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="NAME.safetensors (with NAME.json and NAME.publictest.safetensors) or NAME.onnx.",
+)
+@click.option("--int8", is_flag=True, help="With NAME.onnx: write NAME.int8.onnx too, and measure both on PublicTest.")
+@click.option("--about", help="What the weights have seen, in words; told from the run by default.")
+@click.option("--licence", help="Terms of the weights file; told from the run by default.")
+@data_option
+@device_option
+def export(
+    source: str, out: Path, int8: bool, about: str | None, licence: str | None, data: Path | None, device: str
+) -> None:
+    """Write RUN_OR_WEIGHTS as safetensors with a sidecar, or as ONNX.
+
+    RUN_OR_WEIGHTS is the folder of a run, a .safetensors file, or a registered backend that has one. A run is
+    written as safetensors in any case; its ONNX file is made of that.
+    """
+    if out.suffix not in (".safetensors", ".onnx"):
+        raise SettingsError(f"-o {out}: expected NAME.safetensors or NAME.onnx")
+    if int8 and out.suffix != ".onnx":
+        raise SettingsError(f"-o {out}: --int8 goes with NAME.onnx")
+    if Path(source).is_dir():
+        weights = out.with_suffix(".safetensors")
+        _export_run(Path(source), weights, about, licence, existing(data), device)
+    else:
+        found = PluginHost().weights_of(source)
+        if found is None:
+            raise SettingsError(f"{source}: this backend has no weights file of its own")
+        if out.suffix == ".safetensors" or about or licence:
+            raise SettingsError(f"{source} is exported already; name the folder of a run, or -o NAME.onnx")
+        weights = found
+    if out.suffix == ".onnx":
+        _export_onnx(weights, out, int8, data)
+
+
+def _export_run(folder: Path, weights: Path, about: str | None, licence: str | None, data: Path, device: str) -> None:
+    from affect.inference.device import Device
+    from affect_training.data import load_faces
+    from affect_training.export.weights import export as write
+    from affect_training.run import open_run
+
+    run = open_run(folder, load_faces(data, CACHE), Device(device))
+    sidecar = write(run, weights, data=about, licence=licence)
+    for name, metric in sidecar.metrics.items():
+        interval = f"  95 % {metric.ci95[0]:.4f}-{metric.ci95[1]:.4f}" if metric.ci95 else ""
+        click.echo(f"{name:18} {metric.value:.4f}{interval}  ({metric.split}, n={metric.n})")
+    click.echo(f"temperature        {sidecar.temperature}")
+    click.echo(f"wrote {weights}, {sidecar.parameters:,} parameters")
+
+
+def _export_onnx(weights: Path, out: Path, int8: bool, data: Path | None) -> None:
+    from affect_training.data import load_faces
+    from affect_training.export.onnx import export_onnx, patches
+
+    if data is None and not int8:
+        real = patches()
+    else:
+        faces = load_faces(existing(data), CACHE)
+        real = faces.split("PublicTest").images[:512]
+    report = export_onnx(weights, out, real)
+    click.echo(
+        f"wrote {out}, {report.size / 1e6:.1f} MB, opset {report.opset}; largest difference of a logit from torch: "
+        f"{report.random_error:.1e} on noise, {report.real_error:.1e} on {report.real_faces} "
+        f"{'faces' if data else 'patches of a photograph'}"
+    )
+    if int8:
+        from affect.inference.checkpoint import load_sidecar
+        from affect_training.export.int8 import quantise
+
+        twin = out.with_suffix(".int8.onnx")
+        spec = load_sidecar(weights).input
+        both = quantise(out, twin, spec, faces.split("Training"), faces.split("PublicTest"))
+        for kind, found in (("float32", both.original), ("int8", both.quantised)):
+            click.echo(
+                f"{kind:8} accuracy {found.accuracy:.4f}  95 % {found.ci95[0]:.4f}-{found.ci95[1]:.4f}  "
+                f"(PublicTest, n={found.n})  {found.size / 1e6:.1f} MB  {found.faces_per_s:.0f} faces/s"
+            )
+        click.echo(f"wrote {twin}; both say the same of {both.agreement:.1%} of the faces")
