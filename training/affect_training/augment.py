@@ -62,12 +62,9 @@ class Augment:
         shift_y = self._uniform(count, faces, -2, 2) * config.shift * strength
         mirror = torch.ones_like(turn) if flip is None else 1 - 2 * flip.to(turn)
         cos, sin = torch.cos(turn), torch.sin(turn)
-        rows = torch.stack(
-            [cos * spread * mirror, (cos * shear - sin) * spread, shift_x]
-            + [sin * spread * mirror, (sin * shear + cos) * spread, shift_y],
-            dim=1,
-        )
-        grid = functional.affine_grid(rows.view(-1, 2, 3), [count, 1, size, size], align_corners=False)
+        to_x = torch.stack([cos * spread * mirror, (cos * shear - sin) * spread, shift_x], dim=1)
+        to_y = torch.stack([sin * spread * mirror, (sin * shear + cos) * spread, shift_y], dim=1)
+        grid = functional.affine_grid(torch.stack([to_x, to_y], dim=1), [count, 1, size, size], align_corners=False)
         return functional.grid_sample(faces, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
     def _light(self, faces: torch.Tensor, strength: float) -> torch.Tensor:

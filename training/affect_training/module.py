@@ -27,13 +27,16 @@ RAMP_START = 0.3
 """Strength of the augmentation in the first epoch of a ramp."""
 
 
-def warming_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], Any], None]:
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
+
+def warming_average(decay: float) -> Callable[[Tensors, Tensors, torch.Tensor | int], None]:
     """Return torch's exponential average of weights, with a decay of at most (1 + n) / (10 + n) after n steps.
 
     Without that the average of the first epochs is mostly the random start (as in TensorFlow's moving averages).
     """
 
-    def update(averages: list[torch.Tensor], current: list[torch.Tensor], steps: Any) -> None:
+    def update(averages: Tensors, current: Tensors, steps: torch.Tensor | int) -> None:
         now = min(decay, (1 + int(steps)) / (10 + int(steps)))
         get_ema_multi_avg_fn(now)(averages, current, steps)  # type: ignore[no-untyped-call]
 
