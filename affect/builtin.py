@@ -1,4 +1,4 @@
-"""What the core itself registers, through the same door as everybody: detectors, the estimator, the JSONL sink."""
+"""What the core itself registers, through the same door as everybody: detectors, estimators, the JSONL sink."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from affect.hookspecs import hookimpl
 from affect.registry import Context, DetectorSpec, EstimatorSpec, Sink, SinkSpec
-from affect.settings.learner import HmmSettings
+from affect.settings.learner import FittedSettings, HmmSettings
 from affect.settings.sinks import JsonlSettings
 from affect.settings.vision import HaarSettings, MtcnnSettings, YunetSettings
 
@@ -26,8 +26,18 @@ def register_detectors(register: Callable[[DetectorSpec], None]) -> None:
 
 @hookimpl
 def register_estimators(register: Callable[[EstimatorSpec], None]) -> None:
-    """Register hmm."""
+    """Register hmm and fitted."""
     register(EstimatorSpec("hmm", _hmm, "Forward filter of a continuous-time hidden Markov model", HmmSettings))
+    register(
+        EstimatorSpec(
+            "fitted",
+            _fitted,
+            "The filter of hmm with the backend's fitted heads (default)",
+            FittedSettings,
+            extends="hmm",
+            reads_faces=True,
+        )
+    )
 
 
 @hookimpl
@@ -62,6 +72,13 @@ def _hmm(settings: BaseModel) -> "Estimator":
 
     assert isinstance(settings, HmmSettings)
     return HmmEstimator(settings)
+
+
+def _fitted(settings: BaseModel) -> "Estimator":
+    from affect.learner.fitted import FittedEstimator
+
+    assert isinstance(settings, FittedSettings)
+    return FittedEstimator(settings)
 
 
 def _jsonl(settings: BaseModel) -> Sink:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from affect.errors import AffectError, BackendError, ErrorCode, FrameError
+from affect.fits import reads_faces
 from affect.inference.backend import Backend
 from affect.inference.bisect import bisect
-from affect.inference.classify import classify
+from affect.inference.classify import Reading, read
 from affect.inference.device import Device
 from affect.inference.engine import InferenceEngine, LocalEngine
 from affect.plugins import PluginHost
@@ -26,6 +27,7 @@ from affect.types import Detection, Face, FloatArray, Frame, FrameFaces
 from affect.vision.crop import crop_faces
 from affect.vision.decode import Picture, decode
 from affect.vision.detector import Detector, Hint
+from affect.vision.eyes import eye_opening
 from affect.vision.geometry import crop_affine
 from affect.vision.pose import head_pose
 from affect.vision.tracking import Track, Tracker
@@ -35,6 +37,7 @@ A = TypeVar("A")
 
 # A crop is trusted fully from 40 source pixels and a contrast (standard deviation, 0-1) of .05 on. [D]
 FULL_QUALITY_SIDE, FULL_QUALITY_CONTRAST = 40.0, 0.05
+_Answers = dict[tuple[int, int], tuple[Reading | BackendError, float]]
 STAGES = ("decode", "detect", "track", "crop", "classify")
 
 
@@ -73,10 +76,20 @@ class Pipeline:
         backend: Classifies crops.
         device: Where crops are made.
         settings: Of vision.
+        details: Give faces their embedding and eye opening, for an estimator that reads them.
     """
 
-    def __init__(self, detector: Detector, backend: Backend, device: Device, settings: VisionSettings) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        backend: Backend,
+        device: Device,
+        settings: VisionSettings,
+        *,
+        details: bool = False,
+    ) -> None:
         self.detector, self.backend, self.device, self.settings = detector, backend, device, settings
+        self.details = details
         self.times = {stage: StageTime() for stage in STAGES}
 
     def warmup(self) -> None:
@@ -186,14 +199,14 @@ class Pipeline:
                 continue
             tracks, followed = entry
             wanted += [(k, track) for track in tracks if self.settings.all_faces or track.id == followed]
-        answers: dict[tuple[int, int], tuple[FloatArray | BackendError, float]] = {}
+        answers: _Answers = {}
         if wanted:
             started = time.perf_counter()
             crops = self.crop([batch[k].picture for k, _ in wanted], [track.face for _, track in wanted])
             contrast = crops.flatten(1).std(dim=1).cpu().numpy()
             self._count("crop", started, len(wanted))
             started = time.perf_counter()
-            rows = classify(self.backend, crops)
+            rows = read(self.backend, crops, embed=self.details)
             self._count("classify", started, len(wanted))
             for (k, track), row, spread in zip(wanted, rows, contrast, strict=True):
                 answers[k, track.id] = row, float(spread)
@@ -215,7 +228,7 @@ class Pipeline:
         k: int,
         prepared: PreparedFrame,
         entry: tuple[tuple[Track, ...], int | None] | FrameError,
-        answers: dict[tuple[int, int], tuple[FloatArray | BackendError, float]],
+        answers: _Answers,
     ) -> FrameFaces | AffectError:
         if isinstance(entry, FrameError):
             return entry
@@ -227,7 +240,7 @@ class Pipeline:
             if isinstance(row, BackendError):
                 warnings.append((row.code.value, row.message))
                 row = None
-            faces.append(_face(track, picture.scale, row, contrast))
+            faces.append(_face(track, picture, row, contrast, details=self.details))
         return FrameFaces(
             t=frame.t,
             seq=frame.seq,
@@ -266,8 +279,8 @@ def _checked(answer: A, faces: Sequence[Detection] | FrameError) -> A | FrameErr
     return answer
 
 
-def _face(track: Track, scale: float, row: FloatArray | None, contrast: float) -> Face:
-    found = track.face
+def _face(track: Track, picture: Picture, row: Reading | None, contrast: float, *, details: bool) -> Face:
+    found, scale = track.face, picture.scale
     side = float(max(found.box[2] - found.box[0], found.box[3] - found.box[1])) * scale
     quality = min(1.0, side / FULL_QUALITY_SIDE) * min(1.0, contrast / FULL_QUALITY_CONTRAST)
     return Face(
@@ -277,7 +290,11 @@ def _face(track: Track, scale: float, row: FloatArray | None, contrast: float) -
         score=found.score,
         pose=None if found.landmarks is None else head_pose(found.landmarks),
         quality=quality,
-        probabilities=row,
+        probabilities=None if row is None else row.probabilities,
+        embedding=None if row is None else row.embedding,
+        eye_opening=eye_opening(picture.image, found.landmarks)
+        if details and row is not None and found.landmarks is not None
+        else None,
     )
 
 
@@ -301,7 +318,7 @@ def build_pipeline(settings: Settings, host: PluginHost) -> Pipeline:
             f"backend {settings.inference.backend!r} failed to warm up: {type(exc).__name__}: {exc}",
             code=ErrorCode.BACKEND_UNAVAILABLE,
         ) from exc
-    pipeline = Pipeline(detector, backend, device, settings.vision)
+    pipeline = Pipeline(detector, backend, device, settings.vision, details=reads_faces(settings, host))
     pipeline.warmup()
     return pipeline
 

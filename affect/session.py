@@ -6,6 +6,7 @@ from zlib import crc32
 
 from affect.cloudevents import CloudEvent, EventNumbering, describe_model, fingerprint
 from affect.errors import AffectError
+from affect.fits import new_estimator
 from affect.labels import LearnerState, OffsetReason
 from affect.learner.model import LearnerModel
 from affect.plugins import PluginHost
@@ -80,6 +81,6 @@ def new_session(name: str, settings: Settings, host: PluginHost) -> LearnerSessi
         name=name,
         # Sessions that start together look for faces at different times.
         tracker=Tracker(settings.vision, phase=(crc32(name.encode()) % 1000) / 1000),
-        model=LearnerModel(settings.learner, host.create_estimator(settings.learner.estimator)),
+        model=LearnerModel(settings.learner, new_estimator(settings, host)),
         numbering=EventNumbering(name, describe_model(settings), fingerprint(settings)),
     )

@@ -83,6 +83,10 @@ class Face:
         pose: Head pose, or None without landmarks.
         quality: 0-1; how far the crop can be trusted (size and sharpness of the source).
         probabilities: Calibrated [7] in the order of `EMOTIONS`, or None when not classified.
+        embedding: What the backend's last layer was given [D]; only when the estimator reads it. It identifies
+            people, so it stays in the process: no message, file or log has it.
+        eye_opening: Height of the eyes in distances between them; only when the estimator reads it, and only with
+            landmarks. See `affect.vision.eyes`.
     """
 
     track_id: int
@@ -92,6 +96,8 @@ class Face:
     pose: HeadPose | None
     quality: float
     probabilities: FloatArray | None = None
+    embedding: FloatArray | None = field(default=None, repr=False)
+    eye_opening: float | None = None
 
     def emotions(self) -> dict[str, float] | None:
         """Return {emotion: probability}, or None when the face was not classified."""

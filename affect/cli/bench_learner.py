@@ -1,6 +1,11 @@
-"""`affect bench learner`: the estimator and event policy against what others do, on simulated learners."""
+"""`affect bench learner`: the estimator and event policy against what others do, on simulated learners.
+
+The estimator sees the face only, as the others do; below it, the same one that is told only what the host saw, and
+both.
+"""
 
 import json
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,7 @@ from rich.table import Table
 from safetensors.numpy import load_file
 
 from affect.errors import BackendError
+from affect.fits import backend_fit, new_estimator
 from affect.inference.checkpoint import load_sidecar
 from affect.labels import STATES, LearnerState, OffsetReason
 from affect.learner.dynamics import stationary
@@ -23,6 +29,8 @@ from affect.settings.learner import HmmSettings
 from affect.types import Face, FrameFaces, LearnerEvent
 
 OURS, PRIOR = "this estimator", "base rates alone"
+HOST_ONLY, BOTH = "host evidence only", "face and host evidence"
+OBSERVED_CASE = "faces as fitted"
 
 
 def run(
@@ -42,9 +50,9 @@ def run(
         f"{sessions} sessions of {minutes:g} minutes at {fps:g} fps a case, seed {seed}"
     )
     results = {}
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(cases(settings, host)):
         rng = np.random.default_rng([seed, number])
-        scores = {name: Score() for name in (OURS, *RIVALS, PRIOR)}
+        scores = {name: Score() for name in (OURS, HOST_ONLY, BOTH, *RIVALS, PRIOR)}
         truth_switches = Score()
         for _ in track(range(sessions), description=case.name, console=Console(stderr=True), transient=True):
             simulation = simulate(truth_settings, case, pool, seconds=minutes * 60, fps=fps, rng=rng)
@@ -58,31 +66,47 @@ def run(
     return results
 
 
+def cases(settings: Settings, host: PluginHost) -> tuple[Case, ...]:
+    """Return the cases; if faces were fitted for the backend, also learners who look as those did."""
+    fit = backend_fit(settings, host)
+    return CASES if fit is None else (*CASES, Case(OBSERVED_CASE, emission=fit.facts.emission))
+
+
 def face_pool(host: PluginHost, backend: str) -> FacePool:
     """Read the predictions that lie beside a backend's weights.
 
     Raises:
         BackendError: There are none.
     """
-    spec = host.backends.get(backend)
-    predictions = load_sidecar(spec.weights).predictions if spec.weights else None
-    if spec.weights is None or predictions is None:
+    weights = host.weights_of(backend)
+    predictions = load_sidecar(weights).predictions if weights else None
+    if weights is None or predictions is None:
         raise BackendError(f"backend {backend!r} ships no predictions; choose one that does, `cnn` for one")
-    arrays = load_file(spec.weights.with_name(predictions))
+    arrays = load_file(weights.with_name(predictions))
     return FacePool(arrays["probabilities"].astype(np.float64), arrays["labels"].astype(np.int64))
 
 
-def run_model(simulation: Simulation, settings: Settings, host: PluginHost) -> tuple[list[Segment], Ints, Floats]:
-    """Run the learner model as the service does; return its detections, the label shown, and the belief."""
-    model = LearnerModel(settings.learner, host.create_estimator(settings.learner.estimator))
+def run_model(
+    simulation: Simulation, settings: Settings, host: PluginHost, *, face: bool = True, told: bool = False
+) -> tuple[list[Segment], Ints, Floats]:
+    """Run the learner model as the service does; return its detections, the label shown, and the belief.
+
+    Args:
+        simulation: The session.
+        settings: Of the learner model and the estimator.
+        host: Plugins.
+        face: Whether it sees the faces.
+        told: Whether it is told what the host saw.
+    """
+    model = LearnerModel(settings.learner, new_estimator(settings, host))
     belief = np.empty((len(simulation.t), len(STATES)))
     shown = np.empty(len(simulation.t), np.int64)
     events: list[LearnerEvent] = []
+    waiting = deque(simulation.host if told else ())
     for k, t in enumerate(simulation.t):
-        p = simulation.faces[k]
-        face = None if np.isnan(p[0]) else _face(p)
-        frame = FrameFaces(float(t), k, 320, 240, (face,) if face else (), 1 if face else None)
-        observation = model.observe(frame)
+        while waiting and waiting[0][0] <= t:
+            events += model.host(*waiting.popleft())[1]
+        observation = model.observe(_frame(float(t), k, simulation.faces[k], readable=face))
         events += observation.events
         belief[k] = observation.estimate.states
         # What the tutor was told last and that still holds.
@@ -94,8 +118,9 @@ def run_model(simulation: Simulation, settings: Settings, host: PluginHost) -> t
 def _score_session(
     scores: dict[str, Score], simulation: Simulation, settings: Settings, host: PluginHost, truth: HmmSettings
 ) -> None:
-    found, shown, belief = run_model(simulation, settings, host)
-    add_session(scores[OURS], simulation.t, simulation.states, found, shown, belief)
+    for name, face, told in ((OURS, True, False), (HOST_ONLY, False, True), (BOTH, True, True)):
+        found, shown, belief = run_model(simulation, settings, host, face=face, told=told)
+        add_session(scores[name], simulation.t, simulation.states, found, shown, belief)
     for name, rival in RIVALS.items():
         labels, distribution = rival(simulation, truth)
         add_session(
@@ -111,9 +136,13 @@ def _score_session(
     add_session(scores[PRIOR], simulation.t, simulation.states, [], quiet, prior)
 
 
-def _face(p: Floats) -> Face:
+def _frame(t: float, number: int, p: Floats, *, readable: bool) -> FrameFaces:
+    """Return a frame with the face, or with one that cannot be read: a learner who is there but not judged by it."""
+    if np.isnan(p[0]):
+        return FrameFaces(t, number, 320, 240, (), None)
     box = np.array([100, 60, 220, 180], np.float32)
-    return Face(1, box, None, 1.0, None, 1.0, p.astype(np.float32))
+    face = Face(1, box, None, 1.0, None, 1.0, p.astype(np.float32) if readable else None)
+    return FrameFaces(t, number, 320, 240, (face,), 1)
 
 
 def _detections(events: list[LearnerEvent]) -> list[Segment]:

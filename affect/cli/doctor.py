@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from affect.errors import AffectError
+from affect.labels import EMOTIONS
 from affect.plugins import PluginHost
 from affect.settings import Settings
+from affect.settings.fit import StateFigures
 from affect.settings.load import Loaded, leaves
+from affect.settings.root import weights_path
 from affect.version import __version__
 
 _PACKAGES = (
@@ -39,7 +42,8 @@ def run(loaded: Loaded, *, as_json: bool, everything: bool) -> int:
         },
         "device": _device(loaded.settings),
         "plugins": {s.name: s.status if not s.reason else f"{s.status}: {s.reason}" for s in host.plugins},
-        "weights": _weights(host),
+        "weights": _weights(host, loaded.settings.inference.backend),
+        "learner": _learner(loaded.settings, host),
         "check": _check(loaded.settings, host),
         "settings": _settings(loaded, host, everything=everything),
     }
@@ -71,29 +75,73 @@ def _device(settings: Settings) -> dict[str, Any]:
     return facts
 
 
-def _weights(host: PluginHost) -> dict[str, Any]:
+def _weights(host: PluginHost, configured: str) -> dict[str, Any]:
+    """Weights of every registered backend, and of the configured one when it is a file."""
     from affect.inference.checkpoint import load_sidecar
 
     facts: dict[str, Any] = {}
-    for spec in host.backends:
-        if spec.weights is None:
-            facts[spec.name] = "none of its own"
+    files = {spec.name: spec.weights for spec in host.backends}
+    if (path := weights_path(configured)) is not None:
+        files[configured] = path
+    for name, weights in files.items():
+        if weights is None:
+            facts[name] = "none of its own"
             continue
         try:
-            sidecar = load_sidecar(spec.weights)
-        except AffectError as exc:
-            facts[spec.name] = exc.message
+            sidecar, size = load_sidecar(weights), weights.stat().st_size
+        except (AffectError, OSError) as exc:
+            facts[name] = exc.message if isinstance(exc, AffectError) else str(exc)
             continue
         accuracy = sidecar.metrics.get("accuracy")
         figure = ""
         if accuracy is not None:
             low, high = accuracy.ci95 or (accuracy.value, accuracy.value)
             figure = f", {accuracy.split} accuracy {accuracy.value:.3f} (95 % {low:.3f}-{high:.3f}, n={accuracy.n})"
-        facts[spec.name] = (
-            f"{spec.weights.name}, {spec.weights.stat().st_size / 1e6:.1f} MB, {sidecar.parameters:,} parameters"
+        facts[name] = (
+            f"{weights.name}, {size / 1e6:.1f} MB, {sidecar.parameters:,} parameters"
             f"{figure}, temperature {sidecar.temperature}"
         )
     return facts
+
+
+_SHOWN = ("heads", "emission refitted", "emission of the design")
+"""Figures of a fit that are told, of those that its document has."""
+
+
+def _learner(settings: Settings, host: PluginHost) -> dict[str, str]:
+    """What was fitted on people for the configured backend, and how well it does."""
+    from affect.fits import backend_fit, reads_faces
+
+    facts = {"estimator": settings.learner.estimator}
+    try:
+        fit, reads = backend_fit(settings, host), reads_faces(settings, host)
+    except AffectError as exc:
+        return {**facts, "fit": exc.message}
+    if fit is None:
+        return {**facts, "fit": "none for this backend: its emission matrix is the design's"}
+    known = fit.facts
+    facts["fit"] = f"{settings.learner.fit or 'in the sidecar'}: {known.data} ({known.data_sha256[:12]})"
+    rows = [f"{state.value:11} {'  '.join(f'{p:.2f}' for p in row)}" for state, row in known.emission.items()]
+    facts["emission"] = "\n".join([f"{' '.join(e.value for e in EMOTIONS)}", *rows])
+    facts["its prior"] = f"the design's rows count as {known.emission_prior:g} faces"
+    if known.heads is not None:
+        what = f"embedding of {known.heads.embedding} and " if known.heads.embedding else ""
+        facts["heads"] = (
+            f"{', '.join(known.heads.states)} from {what}{len(known.heads.readings)} readings, "
+            f"{'in use' if reads else f'not read by estimator {settings.learner.estimator}'}"
+        )
+    facts |= {f"AUC, {name}": _aucs(found) for name, found in known.figures.items() if name in _SHOWN}
+    return facts
+
+
+def _aucs(found: StateFigures) -> str:
+    """Pooled AUC with its interval and within-person AUC, a state after the other."""
+    parts = []
+    for state, value in found.auc.items():
+        ci95, inside = found.auc_ci95[state], found.auc_within_person[state]
+        if value is not None and ci95 is not None and inside is not None:
+            parts.append(f"{state.value} {value:.2f} ({ci95[0]:.2f}-{ci95[1]:.2f}), within person {inside:.2f}")
+    return "\n".join(parts)
 
 
 def _check(settings: Settings, host: PluginHost) -> dict[str, str]:
@@ -138,7 +186,7 @@ def _short(value: Any) -> str:
 
 def _print(report: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
-    for title in ("versions", "device", "plugins", "weights", "check"):
+    for title in ("versions", "device", "plugins", "weights", "learner", "check"):
         table = Table(title=title, title_justify="left", show_header=False)
         for key, value in report[title].items():
             table.add_row(str(key), _short(value))

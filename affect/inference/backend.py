@@ -1,6 +1,6 @@
 """What a backend is: a stateless, batchable classifier of face crops."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -42,4 +42,17 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release memory."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingBackend(Protocol):
+    """What a backend may offer besides: the embedding its last layer is given. `TorchBackend` does."""
+
+    def predict_and_embed(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Classify as `predict` does, in the same pass, and embed.
+
+        Returns:
+            Logits [N, 7], and embeddings [N, D] of the same D always, or None where the network has none to show.
+        """
         ...

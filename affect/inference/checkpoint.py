@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from affect.errors import CheckpointError
 from affect.labels import EMOTIONS
+from affect.settings.fit import LearnerFit
 from affect.types import CropGeometry
 
 
@@ -63,6 +64,7 @@ class Sidecar(BaseModel):
 
     format: int = 1
     architecture: str
+    arguments: dict[str, Any] = Field(default_factory=dict, description="What the architecture's class is called with.")
     parameters: int
     input: InputSpec
     labels: tuple[str, ...] = tuple(e.value for e in EMOTIONS)
@@ -74,6 +76,9 @@ class Sidecar(BaseModel):
     licence: str = ""
     predictions: str | None = Field(
         default=None, description="File beside this one: probabilities and labels of the validation faces."
+    )
+    learner: LearnerFit | None = Field(
+        default=None, description="What `affect-train learner fit` found for these weights."
     )
 
     @model_validator(mode="after")

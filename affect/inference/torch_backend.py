@@ -52,6 +52,24 @@ class TorchBackend:
             logits: torch.Tensor = self.model(self.device.layout(faces))
         return logits.float()
 
+    @torch.inference_mode()
+    def predict_and_embed(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return logits [N, 7] and what the network's `head` is given [N, D], float32; None without such a layer."""
+        head = getattr(self.model, "head", None)
+        if not isinstance(head, nn.Module):
+            return self.predict(faces), None
+        seen: list[torch.Tensor] = []
+        handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            logits = self.predict(faces)
+        finally:
+            handle.remove()
+        return logits, seen[-1].flatten(1).float() if seen else None
+
+    def embed(self, faces: torch.Tensor) -> torch.Tensor | None:
+        """Return embeddings [N, D], float32, or None when the network names no `head`."""
+        return self.predict_and_embed(faces)[1]
+
     def warmup(self) -> None:
         """Run the batch sizes that choose their kernels first."""
         for count in (1, 8):

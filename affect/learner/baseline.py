@@ -1,4 +1,4 @@
-"""The person's own neutral: how this face reads at rest, learnt causally from the first minute of a session."""
+"""The person's own neutral, learnt causally: how this face reads at rest, and what is usual for this person."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,3 +45,29 @@ class PersonBaseline:
         ratio = np.maximum(self._population, _FLOOR) / np.maximum(self.mean, _FLOOR)
         corrected = probabilities * ratio**self.strength
         return np.asarray(corrected / corrected.sum())
+
+
+class PastMean:
+    """Mean of some values over a session's past, shrunk to zero while the past is short.
+
+    Args:
+        weight: How far a long past counts, 0-1.
+        prior: Observations after which it counts half of that.
+    """
+
+    def __init__(self, *, weight: float, prior: float) -> None:
+        self._weight, self._prior = weight, prior
+        self._sum: Floats | None = None
+        self.observations = 0.0
+
+    def add(self, values: Floats, observations: float) -> None:
+        """Take values that count as so many observations."""
+        self._sum = values * observations if self._sum is None else self._sum + values * observations
+        self.observations += observations
+
+    @property
+    def usual(self) -> Floats | float:
+        """What is to be subtracted from the next values; zero before the first."""
+        if self._sum is None or self.observations <= 0:
+            return 0.0
+        return self._weight * self._sum / (self.observations + self._prior)

@@ -1,7 +1,7 @@
 """What an estimator is, and the default one: the forward filter of a continuous-time hidden Markov model."""
 
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,12 @@ from affect.labels import EMOTIONS, STATES, LearnerState
 from affect.learner.baseline import PersonBaseline
 from affect.learner.dynamics import Dynamics, rate_matrix, stationary
 from affect.learner.evidence import FaceEvidence
+from affect.learner.heads import BackendFit
 from affect.settings.learner import HmmSettings
 from affect.types import FloatArray
 
 Floats = NDArray[np.float64]
+_TABLE_FIELDS = set(HmmSettings.model_fields)
 
 
 class Estimator(Protocol):
@@ -51,6 +53,15 @@ class Estimator(Protocol):
         ...
 
 
+@runtime_checkable
+class Adopts(Protocol):
+    """An estimator that makes use of what was fitted for the backend. An optional part of the interface."""
+
+    def adopt(self, fit: BackendFit) -> None:
+        """Take the fit, before the first evidence."""
+        ...
+
+
 class HmmEstimator:
     """Forward filter: f <- f expm(Q dt), f <- f * L, normalise.
 
@@ -63,16 +74,26 @@ class HmmEstimator:
 
     def __init__(self, settings: HmmSettings) -> None:
         self.settings = settings
-        self._tables = _tables(settings.model_dump_json())
+        self._tables = _tables(settings.model_dump_json(include=_TABLE_FIELDS))
         self._belief = self._tables.prior.copy()
         self._t: float | None = None
         self._face_t: float | None = None
         self._host_t: dict[str, float] = {}
-        self.baseline = PersonBaseline(
+        self.baseline = self._new_baseline()
+
+    def adopt(self, fit: BackendFit) -> None:
+        """Take the backend's emission matrix, unless the settings name one. Before the first face."""
+        if "emission" not in self.settings.model_fields_set:
+            changed = self.settings.model_copy(update={"emission": fit.facts.emission})
+            self._tables = _tables(changed.model_dump_json(include=_TABLE_FIELDS))
+            self.baseline = self._new_baseline()
+
+    def _new_baseline(self) -> PersonBaseline:
+        return PersonBaseline(
             self._tables.prior @ self._tables.emission,
-            length_s=settings.baseline_s,
-            weight=settings.baseline_weight,
-            prior_s=settings.baseline_prior_s,
+            length_s=self.settings.baseline_s,
+            weight=self.settings.baseline_weight,
+            prior_s=self.settings.baseline_prior_s,
         )
 
     def advance(self, t: float) -> FloatArray:
@@ -87,12 +108,9 @@ class HmmEstimator:
         self.advance(t)
         since = np.inf if self._face_t is None else max(t - self._face_t, 0.0)
         self._face_t = t
-        p = np.asarray(face.probabilities, np.float64)
         if np.isfinite(since):
-            self.baseline.add(p, since)
-        kappa = min(1.0, since / self.settings.tau_c_s)
-        likelihood = self._tables.emission @ (self.baseline.correct(p) / self._tables.shares)
-        return self._weigh(kappa * np.log(likelihood))
+            self.baseline.add(np.asarray(face.probabilities, np.float64), since)
+        return self._weigh(self._log_likelihood(face, since))
 
     def host(self, t: float, kind: str) -> FloatArray:
         """Weigh host evidence; the same kind again within `tau_host_s` counts in proportion."""
@@ -120,6 +138,15 @@ class HmmEstimator:
     def rest(self) -> tuple[FloatArray, float] | None:
         """The person's baseline so far."""
         return self.baseline.mean.astype(np.float32), self.baseline.strength
+
+    def _log_likelihood(self, face: FaceEvidence, since_s: float) -> Floats:
+        """Return what a face says of each state [7], tempered by how much later it is than the last one."""
+        return min(1.0, since_s / self.settings.tau_c_s) * np.log(self._emitted(face))
+
+    def _emitted(self, face: FaceEvidence) -> Floats:
+        """Return the likelihood of each state [7] by the emission matrix, up to a common factor."""
+        p = np.asarray(face.probabilities, np.float64)
+        return np.asarray(self._tables.emission @ (self.baseline.correct(p) / self._tables.shares))
 
     def _weigh(self, log_likelihood: Floats) -> FloatArray:
         weighed = self._belief * np.exp(log_likelihood - log_likelihood.max())

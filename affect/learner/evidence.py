@@ -1,6 +1,6 @@
 """What the learner model gets to see at one moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from affect.settings.learner import LearnerSettings
 from affect.types import Face, FloatArray, HeadPose
@@ -8,11 +8,13 @@ from affect.types import Face, FloatArray, HeadPose
 
 @dataclass(frozen=True, slots=True)
 class FaceEvidence:
-    """One usable face: calibrated emotion probabilities [7], head pose, quality 0-1."""
+    """One usable face: calibrated emotion probabilities [7], head pose, quality 0-1; see `Face` for the others."""
 
     probabilities: FloatArray
     pose: HeadPose | None
     quality: float
+    embedding: FloatArray | None = field(default=None, repr=False)
+    eye_opening: float | None = None
 
 
 def face_evidence(face: Face | None, settings: LearnerSettings) -> FaceEvidence | None:
@@ -21,4 +23,4 @@ def face_evidence(face: Face | None, settings: LearnerSettings) -> FaceEvidence 
         return None
     if face.pose is not None and abs(face.pose.yaw) > settings.max_yaw:
         return None
-    return FaceEvidence(face.probabilities, face.pose, face.quality)
+    return FaceEvidence(face.probabilities, face.pose, face.quality, face.embedding, face.eye_opening)

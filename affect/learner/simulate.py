@@ -1,4 +1,5 @@
-"""Simulated learners with known truth: states from a Markov chain, faces drawn from a real classifier's answers.
+"""Simulated learners with known truth: states from a Markov chain, faces drawn from a real classifier's answers, and
+what a host would tell of their dialogue.
 
 The chain and the emissions of the *truth* may differ from what the estimator believes; the cases below are wrong on
 purpose. Faces are calibrated probabilities of real validation pictures with known labels, so a simulated angry face
@@ -40,6 +41,7 @@ class Case:
         emission: Rows of P(emotion | state) that replace the model's.
         missing: Share of frames without a face, in bursts of a second on average (a hand, a turn, a lost track).
         person_sd: Spread of a person's constant bias on the log-probabilities (a resting face of one's own).
+        telling: Exponent on the likelihoods of host evidence: below 1 the dialogue tells less than the model believes.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Case:
     emission: Mapping[LearnerState, Sequence[float]] = field(default_factory=dict)
     missing: float = 0.0
     person_sd: float = 0.0
+    telling: float = 1.0
 
 
 CASES: tuple[Case, ...] = (
@@ -59,20 +62,65 @@ CASES: tuple[Case, ...] = (
     Case("neutral boredom", emission={LearnerState.BOREDOM: (0.03, 0.02, 0.02, 0.03, 0.10, 0.02, 0.78)}),
     Case("30 % missing", missing=0.3),
     Case("resting faces", person_sd=0.5),
+    Case("dialogue half as telling", telling=0.5),
 )
 
 
 @dataclass(frozen=True, slots=True)
+class Dialogue:
+    """How often the host has something to tell. [D]
+
+    Attributes:
+        turn_s: Mean seconds between the student's turns (exponential).
+        answers: Share of turns that are answers; an answer is right or wrong, in the ratio of their likelihoods.
+        rates: Chance of each other kind in a turn, where its likelihood is 1.
+    """
+
+    turn_s: float = 20.0
+    answers: float = 0.6
+    rates: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "slow_response": 0.15,
+            "fast_guess": 0.08,
+            "hint_request": 0.12,
+            "off_task": 0.04,
+            "typed_frustration": 0.01,
+        }
+    )
+
+
+DIALOGUE = Dialogue()
+RIGHT, WRONG = "answer_correct", "answer_wrong"
+
+
+@dataclass(frozen=True, slots=True)
 class Simulation:
-    """One session: times [n], true states [n] (indices of STATES), faces [n, 7] with NaN rows where there is none."""
+    """One session.
+
+    Attributes:
+        t: Times [n], seconds.
+        states: True states [n], indices of STATES.
+        faces: Probabilities [n, 7], NaN rows where there is no face.
+        host: What the host tells, (time, kind), in order of time.
+        turns: Times of the student's turns, those that tell nothing too.
+    """
 
     t: Floats
     states: Ints
     faces: Floats
+    host: tuple[tuple[float, str], ...] = ()
+    turns: tuple[float, ...] = ()
 
 
 def simulate(
-    settings: HmmSettings, case: Case, pool: FacePool, *, seconds: float, fps: float, rng: np.random.Generator
+    settings: HmmSettings,
+    case: Case,
+    pool: FacePool,
+    *,
+    seconds: float,
+    fps: float,
+    rng: np.random.Generator,
+    dialogue: Dialogue = DIALOGUE,
 ) -> Simulation:
     """Draw one session.
 
@@ -100,7 +148,48 @@ def simulate(
         faces[k] = p / p.sum()
     if case.missing:
         faces[_gaps(t, case.missing, rng)] = np.nan
-    return Simulation(t, states, faces)
+    # A generator of its own: faces and states are the same whatever is said.
+    turns, host = talk(settings, t, states, dialogue, rng.spawn(1)[0], telling=case.telling)
+    return Simulation(t, states, faces, host, turns)
+
+
+def talk(
+    settings: HmmSettings,
+    t: Floats,
+    states: Ints,
+    dialogue: Dialogue,
+    rng: np.random.Generator,
+    *,
+    telling: float = 1.0,
+) -> tuple[tuple[float, ...], tuple[tuple[float, str], ...]]:
+    """Draw the student's turns and what they tell.
+
+    Args:
+        settings: Likelihoods of host evidence.
+        t: Times [n].
+        states: True states [n].
+        dialogue: How often.
+        rng: Where chance comes from.
+        telling: Exponent on the likelihoods.
+
+    Returns:
+        Times of the turns, and (time, kind) of what they tell.
+    """
+    turns: list[float] = []
+    told: list[tuple[float, str]] = []
+    now = rng.exponential(dialogue.turn_s)
+    while now < t[-1]:
+        state = STATES[int(states[int(np.searchsorted(t, now, "right")) - 1])]
+        likelihood = {kind: row[state] ** telling for kind, row in settings.host_evidence.items()}
+        turns.append(float(now))
+        if {RIGHT, WRONG} <= likelihood.keys() and rng.random() < dialogue.answers:
+            right = rng.random() < likelihood[RIGHT] / (likelihood[RIGHT] + likelihood[WRONG])
+            told.append((float(now), RIGHT if right else WRONG))
+        for kind, rate in dialogue.rates.items():
+            if kind in likelihood and rng.random() < min(rate * likelihood[kind], 0.95):
+                told.append((float(now), kind))
+        now += rng.exponential(dialogue.turn_s)
+    return tuple(turns), tuple(told)
 
 
 def _states(q: Floats, settings: HmmSettings, t: Floats, rng: np.random.Generator) -> Ints:

@@ -1,9 +1,11 @@
 """Settings of the learner model. Every number carries its source; `[D]` marks a design proposal.
 
-None of these numbers is validated on people. They are settings so that a study can change them.
+They are settings so that a study can change them. What is fitted on people is no setting but a document of its own
+(`affect.settings.fit`), and belongs to one backend.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -134,6 +136,39 @@ class HmmSettings(BaseModel):
         return self
 
 
+class FittedSettings(HmmSettings):
+    """Estimator `fitted`: the chain of `hmm`, with evidence from heads that were fitted on labelled faces.
+
+    What is set under `[plugins.hmm]` holds here too, unless `[plugins.fitted]` says otherwise.
+    """
+
+    tau_heads_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="As tau_c_s, for the heads: this many seconds of frames weigh as one observation, seconds.",
+        json_schema_extra={"source": "DAiSEE train, cross-validated by person (docs/learner-model.md)"},
+    )
+    max_ratio: float = Field(
+        default=8.0,
+        gt=1,
+        description="A face makes a state at most this much likelier or less likely.",
+        json_schema_extra={"source": "[D], guards against faces unlike all that were fitted on"},
+    )
+    person_weight: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="How far the heads' mean over the session's past is taken for the person, and subtracted, 0-1.",
+        json_schema_extra={"source": "DAiSEE train, cross-validated by person: subtracting it loses"},
+    )
+    person_prior: float = Field(
+        default=5.0,
+        gt=0,
+        description="Observations (of tau_heads_s each) after which half of person_weight is reached.",
+        json_schema_extra={"source": "[D]"},
+    )
+
+
 class CircumplexSettings(BaseModel):
     """Valence and arousal of a face, smoothed."""
 
@@ -233,7 +268,11 @@ class LearnerSettings(BaseModel):
 
     model_config = _FROZEN
 
-    estimator: str = Field(default="hmm", description="Name of a registered estimator.")
+    estimator: str = Field(default="fitted", description="Name of a registered estimator.")
+    fit: Path | None = Field(
+        default=None,
+        description="A document of `affect-train learner fit --out`; what lies with the backend's weights by default.",
+    )
     max_yaw: float = _sourced(30.0, "Faces turned further give no evidence, degrees.", "[D]")
     min_quality: float = _sourced(0.3, "Faces of lower quality give no evidence, 0-1.", "[D]")
     absent_s: float = _sourced(5.0, "No face for this long means absent, seconds.", "[D]")

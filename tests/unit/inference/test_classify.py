@@ -7,7 +7,7 @@ import torch
 
 from affect.errors import BackendError, ErrorCode
 from affect.inference.checkpoint import InputSpec
-from affect.inference.classify import classify, normalise, probabilities
+from affect.inference.classify import Reading, classify, normalise, probabilities, read
 from affect.testing import FakeBackend
 from affect.types import FloatArray
 from affect.vision.geometry import FER2013_CROP
@@ -126,3 +126,49 @@ def test_an_answer_that_is_no_tensor_is_an_error_of_the_backend(answer: Any) -> 
     (found,) = classify(Answers(answer), flat(0.5))
     assert isinstance(found, BackendError)
     assert found.code is ErrorCode.BACKEND_BAD_OUTPUT
+
+
+class Embeds(FakeBackend):
+    """Answers with embeddings too."""
+
+    def __init__(self, embedding: torch.Tensor | None = None, *, bad: float | None = None) -> None:
+        super().__init__(nan_rows=bad)
+        self.embedding = embedding
+
+    def predict_and_embed(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Embed a face as its mean grey, four times."""
+        logits = self.predict(faces)
+        own = faces.mean(dim=(1, 2, 3))[:, None].repeat(1, 4)
+        return logits, own if self.embedding is None else self.embedding
+
+
+def test_embeddings_come_in_the_same_pass_when_asked_for() -> None:
+    backend = Embeds()
+    found = read(backend, flat(0.1, 0.9), embed=True)
+    assert backend.batches == [2]
+    for one, level in zip(found, (0.1, 0.9), strict=True):
+        assert isinstance(one, Reading)
+        assert one.embedding is not None
+        np.testing.assert_allclose(one.embedding, [level] * 4, rtol=1e-5)
+        np.testing.assert_array_equal(one.probabilities, rows(classify(FakeBackend(), flat(level)))[0])
+
+
+def test_without_asking_or_without_an_embedding_there_is_none() -> None:
+    for backend, embed in ((Embeds(), False), (FakeBackend(), True)):
+        (found,) = read(backend, flat(0.5), embed=embed)
+        assert isinstance(found, Reading)
+        assert found.embedding is None
+
+
+def test_a_bad_row_costs_its_embedding_only() -> None:
+    bad, good = read(Embeds(bad=0.2), flat(0.1, 0.9), embed=True)
+    assert isinstance(bad, BackendError)
+    assert isinstance(good, Reading)
+    assert good.embedding is not None
+
+
+def test_embeddings_of_another_shape_are_a_bad_output() -> None:
+    (found,) = read(Embeds(torch.zeros(3, 4)), flat(0.1), embed=True)
+    assert isinstance(found, BackendError)
+    assert found.code is ErrorCode.BACKEND_BAD_OUTPUT
+    assert "[3, 4]" in found.message

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from affect.errors import CheckpointError
+from affect.inference.backend import EmbeddingBackend
 from affect.inference.checkpoint import InputSpec, save_checkpoint
 from affect.inference.device import Device
 from affect.inference.torch_backend import TorchBackend
@@ -98,3 +99,42 @@ def test_a_closed_backend_holds_no_network(weights: Path, cpu: Device) -> None:
     backend = TorchBackend(Tiny, weights, cpu)
     backend.close()
     assert list(backend.model.parameters()) == []
+
+
+class Headed(Tiny):
+    """Names its last layer."""
+
+    @property
+    def head(self) -> nn.Module:
+        return self.out
+
+
+def test_the_embedding_is_what_the_head_is_given(weights: Path, cpu: Device) -> None:
+    backend = TorchBackend(Headed, weights, cpu)
+    faces = torch.randn(3, 1, 16, 16)
+    logits, embedding = backend.predict_and_embed(faces)
+    assert isinstance(backend, EmbeddingBackend)
+    assert embedding is not None
+    assert embedding.shape == (3, 4)
+    torch.testing.assert_close(logits, backend.predict(faces))
+    assert isinstance(backend.model, Headed)
+    with torch.inference_mode():
+        torch.testing.assert_close(backend.model.out(embedding), logits)
+    again = backend.embed(faces)
+    assert again is not None
+    torch.testing.assert_close(again, embedding)
+    assert not backend.model.out._forward_pre_hooks
+
+
+def test_embeddings_are_float32_in_reduced_precision(weights: Path) -> None:
+    embedding = TorchBackend(Headed, weights, Device("cpu", "bfloat16")).embed(torch.randn(2, 1, 16, 16))
+    assert embedding is not None
+    assert embedding.dtype == torch.float32
+
+
+def test_a_network_that_names_no_head_has_no_embedding(weights: Path, cpu: Device) -> None:
+    backend = TorchBackend(Tiny, weights, cpu)
+    faces = torch.randn(2, 1, 16, 16)
+    logits, embedding = backend.predict_and_embed(faces)
+    assert embedding is None
+    torch.testing.assert_close(logits, backend.predict(faces))

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from affect.labels import EMOTIONS, Emotion
-from affect.learner.baseline import PersonBaseline
+from affect.learner.baseline import PastMean, PersonBaseline
 
 POPULATION = np.array([0.08, 0.03, 0.03, 0.10, 0.11, 0.06, 0.59])
 SAD_AT_REST = np.array([0.05, 0.01, 0.05, 0.02, 0.50, 0.02, 0.35])
@@ -90,3 +90,18 @@ def test_an_emotion_never_seen_is_not_blown_up() -> None:
 
 def test_without_weight_nothing_is_corrected() -> None:
     np.testing.assert_allclose(rest(baseline(weight=0), 60).correct(POPULATION), POPULATION / POPULATION.sum())
+
+
+def test_past_mean_grows_with_the_past() -> None:
+    past = PastMean(weight=0.5, prior=3.0)
+    assert past.usual == 0.0
+    past.add(np.array([2.0, -2.0]), 1.0)
+    np.testing.assert_allclose(past.usual, 0.5 * np.array([2.0, -2.0]) / 4)
+    past.add(np.array([4.0, 0.0]), 2.0)
+    np.testing.assert_allclose(past.usual, 0.5 * np.array([10.0, -2.0]) / 6)
+
+
+def test_an_observation_of_no_weight_is_none() -> None:
+    past = PastMean(weight=1.0, prior=3.0)
+    past.add(np.array([2.0]), 0.0)
+    assert past.usual == 0.0

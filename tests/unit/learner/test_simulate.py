@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from affect.labels import EMOTIONS, STATES
+from affect.labels import EMOTIONS, STATES, LearnerState
 from affect.learner.rivals import ema_threshold, majority_vote, raw_argmax
-from affect.learner.simulate import CASES, Case, FacePool, Simulation, simulate
+from affect.learner.simulate import CASES, Case, Dialogue, FacePool, Simulation, simulate, talk
 from affect.settings.learner import HmmSettings
 
 SETTINGS = HmmSettings()
@@ -43,6 +43,52 @@ def test_the_same_seed_gives_the_same_session() -> None:
 def test_an_emission_of_the_case_replaces_the_model_s() -> None:
     smiling = Case("x", emission=dict.fromkeys(STATES, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)))
     assert (run(smiling, seconds=100).faces.argmax(1) == EMOTIONS.index("happy")).all()
+
+
+def test_turns_come_as_often_as_said_and_only_they_tell() -> None:
+    simulation = run(seconds=4000)
+    assert np.diff(simulation.turns).mean() == pytest.approx(20, rel=0.2)
+    assert {t for t, _ in simulation.host} <= set(simulation.turns)
+    assert {kind for _, kind in simulation.host} <= set(SETTINGS.host_evidence)
+    assert sorted(simulation.host, key=lambda told: told[0]) == list(simulation.host)
+
+
+def told(state: LearnerState, telling: float = 1.0) -> dict[str, int]:
+    """How often each kind is told in 4,000 turns or so of one state."""
+    t = np.arange(0.0, 40_000.0)
+    states = np.full(len(t), STATES.index(state), np.int64)
+    rng = np.random.default_rng(0)
+    _, host = talk(SETTINGS, t, states, Dialogue(turn_s=10), rng, telling=telling)
+    return {kind: sum(kind == k for _, k in host) for kind in SETTINGS.host_evidence}
+
+
+def test_states_tell_by_their_likelihoods() -> None:
+    bored, engaged = told(LearnerState.BOREDOM), told(LearnerState.ENGAGEMENT)
+    assert bored["off_task"] / engaged["off_task"] == pytest.approx(3 / 0.3, rel=0.4)
+    assert bored["fast_guess"] / engaged["fast_guess"] == pytest.approx(2 / 0.5, rel=0.3)
+    # An answer is right or wrong, never both.
+    right = engaged["answer_correct"] / (engaged["answer_correct"] + engaged["answer_wrong"])
+    assert right == pytest.approx(1.3 / (1.3 + 0.9), abs=0.03)
+
+
+def test_dialogue_that_tells_nothing_is_the_same_in_all_states() -> None:
+    bored, engaged = told(LearnerState.BOREDOM, 0.0), told(LearnerState.ENGAGEMENT, 0.0)
+    assert bored == engaged
+
+
+def test_what_is_said_changes_no_face() -> None:
+    quiet = simulate(
+        SETTINGS,
+        CASES[0],
+        POOL,
+        seconds=60,
+        fps=2,
+        rng=np.random.default_rng(0),
+        dialogue=Dialogue(turn_s=1e9),
+    )
+    assert not quiet.host
+    assert not quiet.turns
+    np.testing.assert_array_equal(quiet.faces, run(seconds=60).faces)
 
 
 def faces(*names: str) -> Simulation:

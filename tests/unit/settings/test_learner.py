@@ -5,11 +5,16 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from affect.labels import EMOTIONS, STATES, Emotion, LearnerState
-from affect.settings.learner import CircumplexSettings, EventSettings, HmmSettings, LearnerSettings
+from affect.settings.learner import CircumplexSettings, EventSettings, FittedSettings, HmmSettings, LearnerSettings
 
-MODELS = (HmmSettings, CircumplexSettings, EventSettings, LearnerSettings)
-# A name and the two nested tables carry no number of their own.
-WITHOUT_NUMBERS = {"LearnerSettings.estimator", "LearnerSettings.circumplex", "LearnerSettings.events"}
+MODELS = (HmmSettings, FittedSettings, CircumplexSettings, EventSettings, LearnerSettings)
+# A name, a path and the two nested tables carry no number of their own.
+WITHOUT_NUMBERS = {
+    "LearnerSettings.estimator",
+    "LearnerSettings.fit",
+    "LearnerSettings.circumplex",
+    "LearnerSettings.events",
+}
 FIELDS = [
     (model, name)
     for model in MODELS

@@ -43,6 +43,6 @@ def test_defaults_are_the_bundled_parts() -> None:
     assert (settings.vision.detector, settings.inference.backend, settings.learner.estimator) == (
         "mtcnn",
         "cnn",
-        "hmm",
+        "fitted",
     )
     assert settings.plugins.allow is None

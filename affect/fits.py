@@ -1,0 +1,108 @@
+"""Brings together a backend and what was fitted for it: finds the fit, and hands it to the estimator.
+
+The learner model knows no backends and a backend knows no learners; whoever composes a session or a pipeline asks here.
+"""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from affect.errors import CheckpointError, SettingsError
+from affect.inference.checkpoint import load_sidecar, sidecar_path
+from affect.learner.estimator import Adopts, Estimator
+from affect.learner.heads import BackendFit, load_heads
+from affect.plugins import PluginHost
+from affect.settings import Settings
+from affect.settings.fit import LearnerFit
+from affect.settings.root import weights_path
+
+_Stamp = tuple[Path, int]
+_KEPT: dict[tuple[_Stamp, _Stamp | None], BackendFit | None] = {}
+"""Fits by document, sidecar and when they changed: read once a process, not once a session."""
+
+
+def new_estimator(settings: Settings, host: PluginHost) -> Estimator:
+    """Create the configured estimator, with the fit of the configured backend if both have to do with fits.
+
+    Raises:
+        AffectError: The estimator is unknown or could not be created, or the fit is damaged or of other weights.
+    """
+    estimator = host.create_estimator(settings.learner.estimator)
+    if isinstance(estimator, Adopts) and (fit := backend_fit(settings, host)) is not None:
+        estimator.adopt(fit)
+    return estimator
+
+
+def reads_faces(settings: Settings, host: PluginHost) -> bool:
+    """Whether the configured estimator will read embeddings and eyes.
+
+    Raises:
+        AffectError: The fit is damaged or of other weights.
+    """
+    name = settings.learner.estimator
+    if name not in host.estimators or not host.estimators.get(name).reads_faces:
+        return False
+    fit = backend_fit(settings, host)
+    return fit is not None and fit.heads is not None
+
+
+def backend_fit(settings: Settings, host: PluginHost) -> BackendFit | None:
+    """Return what was fitted for the configured backend: `learner.fit`, or what its sidecar has; None without either.
+
+    Raises:
+        SettingsError: `learner.fit` names no such document.
+        CheckpointError: The fit is damaged, or of other weights than the backend's.
+    """
+    weights = effective_weights(settings, host)
+    sidecar = None if weights is None or not sidecar_path(weights).exists() else sidecar_path(weights)
+    document = settings.learner.fit or sidecar
+    if document is None:
+        return None
+    try:
+        key = _stamp(document), None if sidecar is None else _stamp(sidecar)
+    except OSError as exc:
+        raise SettingsError(f"learner.fit: {document}: {exc.strerror or exc}") from exc
+    if key not in _KEPT:
+        _KEPT[key] = _read(document, sidecar)
+    return _KEPT[key]
+
+
+def effective_weights(settings: Settings, host: PluginHost) -> Path | None:
+    """Return the weights file the configured backend runs with; None when it has none of its own."""
+    name = settings.inference.backend
+    if weights_path(name) is None and name in host.backends:
+        chosen = getattr(host.settings_of(host.backends.get(name)), "weights", None)
+        if isinstance(chosen, Path):
+            return chosen
+    return host.weights_of(name) if name in host.backends or weights_path(name) else None
+
+
+def _stamp(path: Path) -> _Stamp:
+    return path.resolve(), path.stat().st_mtime_ns
+
+
+def _read(document: Path, sidecar: Path | None) -> BackendFit | None:
+    """Read a document of its own, or the part of a sidecar."""
+    known = None if sidecar is None else load_sidecar(sidecar)
+    facts = known.learner if known is not None and document == sidecar else _document(document)
+    if facts is None:
+        return None
+    _check_belongs(facts, document, None if known is None else known.weights_sha256)
+    return BackendFit(facts, load_heads(document.parent, facts.heads) if facts.heads else None)
+
+
+def _document(path: Path) -> LearnerFit:
+    try:
+        return LearnerFit.model_validate_json(path.read_bytes())
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise CheckpointError(f"learner.fit: {path}: {where}: {first['msg']}") from exc
+
+
+def _check_belongs(facts: LearnerFit, document: Path, sha256: str | None) -> None:
+    if facts.weights_sha256 is not None and sha256 is not None and facts.weights_sha256 != sha256:
+        raise CheckpointError(
+            f"{document.name}: the fit is of other weights ({facts.backend}, {facts.weights_sha256[:12]}) than the "
+            f"backend has ({sha256[:12]}); run `affect-train learner fit` again"
+        )

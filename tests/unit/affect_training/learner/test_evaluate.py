@@ -1,0 +1,141 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from affect_training.cli.learner import learner
+from affect_training.learner.auc import JUDGED
+from affect_training.learner.evaluate import evaluate
+from affect_training.learner.labels import read_labelled
+from click.testing import CliRunner
+
+from affect.errors import SettingsError
+from affect.inference.checkpoint import load_sidecar, sidecar_path
+from affect.labels import LearnerState
+from affect.plugins import PluginHost
+from affect.settings import Settings
+
+from .conftest import FACES, PEOPLE
+from .test_watch import nothing, write_video
+
+COMMON = ["--device", "cpu", "--set", "vision.detector=middle", "--set", "inference.precision=float32"]
+STATES = {"boredom", "engagement", "confusion", "frustration"}
+
+
+def call(*arguments: str | Path) -> str:
+    """Run `affect-train learner …` in this process."""
+    result = CliRunner().invoke(learner, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_fit_then_evaluate_is_what_was_promised(toy: Path, toy_faces: Path, tmp_path: Path) -> None:
+    before = load_sidecar(toy)
+    call("fit", "--data", toy_faces, "--backend", "toy", *COMMON)
+    after = load_sidecar(toy)
+    assert after.learner is not None
+    assert after.model_copy(update={"learner": None}) == before
+    assert after.learner.weights_sha256 == after.weights_sha256
+    assert (after.learner.faces, after.learner.people) == (PEOPLE * FACES, PEOPLE)
+    assert after.learner.heads is not None
+    assert after.learner.heads.file == "toy.learner.safetensors"
+    assert (toy.parent / "toy.learner.safetensors").is_file()
+    assert set(after.learner.figures) >= {"heads", "emission refitted", "emission of the design"}
+    assert (after.learner.figures["heads"].auc[LearnerState.BOREDOM] or 0) > 0.9
+    assert "/" not in json.dumps(after.learner.model_dump(mode="json")["method"]).replace("1/", "")
+
+    out = tmp_path / "deep" / "figures.json"
+    text = call("evaluate", "--data", toy_faces, "--split", "val", "--json", out, "--backend", "toy", *COMMON)
+    report = json.loads(out.read_text(encoding="utf-8"))
+    for key in ("auc", "auc_ci95", "auc_per_person", "auc_within_person"):
+        assert set(report[key]) == STATES
+    assert report["auc"]["boredom"] > 0.9
+    assert report["auc_within_person"]["boredom"] > 0.9
+    low, high = report["auc_ci95"]["boredom"]
+    assert low <= report["auc"]["boredom"] <= high
+    assert (report["backend"], report["estimator"], report["split"]) == ("toy", "fitted", "val")
+    assert (report["faces"], report["people"], report["without_face"]) == (4 * FACES, 4, 0)
+    assert report["fitted"]["heads"] is True
+    assert "boredom" in text
+    assert "pooled" in text
+
+
+def test_the_fit_matters_only_to_the_estimator_that_reads_it(
+    toy: Path, toy_faces: Path, toy_settings: Settings, tmp_path: Path
+) -> None:
+    call("fit", "--data", toy_faces, "--backend", "toy", "--no-check", *COMMON)
+    data = read_labelled(toy_faces, "val")
+    hmm = toy_settings.model_copy(update={"learner": toy_settings.learner.model_copy(update={"estimator": "hmm"})})
+    plain = evaluate(data, hmm, PluginHost(), nothing, resamples=20)
+    fitted = evaluate(data, toy_settings, PluginHost(), nothing, resamples=20)
+    assert plain["estimator"] == "hmm"
+    assert plain["fitted"]["heads"] is False
+    assert fitted["auc"]["boredom"] > plain["auc"]["boredom"]
+
+
+def test_a_backend_without_weights_needs_out(toy: Path, toy_faces: Path, tmp_path: Path) -> None:
+    arguments = ["fit", "--data", str(toy_faces), "--backend", "bare", "--no-check", *COMMON]
+    with pytest.raises(SettingsError, match=r"--out and set learner\.fit"):
+        CliRunner().invoke(learner, arguments, catch_exceptions=False)
+    out = tmp_path / "fits" / "bare.json"
+    assert f'[learner] fit = "{out}"' in call(*arguments, "--out", out).replace("\n", "")
+    assert out.with_name("bare.safetensors").is_file()
+    figures = tmp_path / "f.json"
+    call(
+        *("evaluate", "--data", toy_faces, "--split", "val", "--json", figures, "--backend", "bare"),
+        *(*COMMON, "--set", f'learner.fit="{out}"'),
+    )
+    report = json.loads(figures.read_text(encoding="utf-8"))
+    assert report["fitted"]["heads"] is True
+    assert report["auc"]["boredom"] > 0.8  # by its probabilities: there is no embedding
+    assert sidecar_path(toy).is_file()
+
+
+def test_people_in_a_row_remember(toy: Path, toy_faces: Path, toy_settings: Settings) -> None:
+    call("fit", "--data", toy_faces, "--backend", "toy", "--no-check", *COMMON)
+    data = read_labelled(toy_faces, "val")
+    alone = evaluate(data, toy_settings, PluginHost(), nothing, resamples=20)
+    row = evaluate(data, toy_settings, PluginHost(), nothing, sessions="person", resamples=20)
+    assert row["sessions"] == "person"
+    assert 0.6 < row["auc"]["boredom"] < alone["auc"]["boredom"]  # toy states have no memory
+
+
+def test_clips_run_through_the_video_pipeline(toy: Path, toy_faces: Path, tmp_path: Path) -> None:
+    call("fit", "--data", toy_faces, "--backend", "toy", "--no-check", *COMMON)
+    folder = tmp_path / "daisee"
+    (folder / "Labels").mkdir(parents=True)
+    with (folder / "Labels" / "ValidationLabels.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["ClipID", "Boredom", "Engagement", "Confusion", "Frustration "])
+        for person in ("400018", "400022"):
+            for number, (grey, level) in enumerate(((0.2, 0), (0.62, 3), (0.25, 0), (0.58, 2))):
+                clip = f"{person}{number:04}"
+                write_video(folder / "DataSet" / "Validation" / person / clip / f"{clip}.avi", [grey] * 8)
+                table.writerow([f"{clip}.avi", level, number % 4, 0, 0])
+    out = tmp_path / "clips.json"
+    arguments = ["--split", "val", "--json", str(out), "--backend", "toy", "--every", "2"]
+    call("evaluate", "--data", folder, *arguments, *COMMON)
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert report["kind"] == "clips"
+    assert report["auc"]["boredom"] == 1.0
+    assert report["auc_per_person"]["boredom"] == 1.0
+    assert report["auc"]["confusion"] is None
+    assert report["counts"]["boredom"] == {"positive": 4, "negative": 4}
+    with pytest.raises(SettingsError, match="fit takes single faces"):
+        CliRunner().invoke(
+            learner,
+            ["fit", "--data", str(folder), "--split", "val", "--backend", "toy", *COMMON],
+            catch_exceptions=False,
+        )
+
+
+def test_the_study_scores_people_nobody_was_fitted_on(toy: Path, toy_faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study.json"
+    call("study", "--data", toy_faces, "--backend", "toy", "--json", out, *COMMON)
+    report = json.loads(out.read_text(encoding="utf-8"))
+    heads = report["variants"]["heads"]
+    assert heads["all"]["auc"]["boredom"] > 0.9
+    spread = heads["runs"]["auc"]["boredom"]
+    assert spread["least"] <= spread["mean"] <= spread["greatest"]
+    assert load_sidecar(toy).learner is None
+    assert set(heads["all"]["auc"]) == {state.value for state in JUDGED}
