@@ -1,5 +1,7 @@
 """The learner model of one session: presence, estimator, valence and arousal, event policy, in that order."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from affect.labels import Evidence, LearnerState, OffsetReason, Presence
@@ -39,7 +41,10 @@ class LearnerModel:
         return self._t
 
     def observe(self, frame: FrameFaces) -> Observation:
-        """Take one frame's faces; a frame older than the last one counts as of the last one's time."""
+        """Take one frame's faces; a frame older than the last one counts as of the last one's time.
+
+        What is returned, and may be kept, has no embeddings any more: they identify people.
+        """
         t = self._time(frame.t)
         face = frame.learner
         if face is not None:
@@ -51,7 +56,7 @@ class LearnerModel:
             states = self.estimator.observe(t, evidence)
             self._circumplex.observe(t, evidence.probabilities, self._rest())
         estimate, events = self._conclude(t, states, Evidence.NONE if evidence is None else Evidence.FACE)
-        return Observation(frame, estimate, tuple(events))
+        return Observation(_without_embeddings(frame), estimate, tuple(events))
 
     def host(self, t: float, kind: str) -> tuple[Estimate, list[LearnerEvent]]:
         """Take evidence of the host (an answer, a hint request, …).
@@ -114,6 +119,12 @@ class LearnerModel:
         if t - self._face_t >= self.settings.absent_s:
             return Presence.ABSENT
         return Presence.PRESENT
+
+
+def _without_embeddings(frame: FrameFaces) -> FrameFaces:
+    if all(face.embedding is None for face in frame.faces):
+        return frame
+    return replace(frame, faces=tuple(replace(face, embedding=None) for face in frame.faces))
 
 
 def _plain_event(kind: str, phase: str, estimate: Estimate, t_start: float) -> LearnerEvent:

@@ -159,7 +159,7 @@ class FittedSettings(HmmSettings):
         ge=0,
         le=1,
         description="How far the heads' mean over the session's past is taken for the person, and subtracted, 0-1.",
-        json_schema_extra={"source": "DAiSEE train, cross-validated by person: subtracting it loses"},
+        json_schema_extra={"source": "DAiSEE train, cross-validated by person: it costs more than it gains"},
     )
     person_prior: float = Field(
         default=5.0,

@@ -305,3 +305,23 @@ def test_absence_ends_only_once_and_onsets_and_offsets_pair() -> None:
     presence = [e.phase for e in events if e.kind == "presence"]
     assert all(a != b for a, b in pairwise(presence))
     assert len([e for e in events if e.phase == "onset"]) >= 5
+
+
+def test_what_is_returned_has_no_embeddings() -> None:
+    """The estimator has read them; nobody keeps them."""
+    face = Face(
+        1,
+        np.array([10, 10, 90, 90], np.float32),
+        None,
+        1.0,
+        None,
+        1.0,
+        np.full(7, 1 / 7, np.float32),
+        np.ones(4, np.float32),
+    )
+    observation = LearnerModel(LearnerSettings(), HmmEstimator(HmmSettings())).observe(
+        FrameFaces(0.0, 0, 100, 100, (face,), 1)
+    )
+    assert observation.frame.learner is not None
+    assert observation.frame.learner.embedding is None
+    assert observation.frame.learner.probabilities is face.probabilities
