@@ -54,6 +54,11 @@ class MtcnnSettings(BaseModel):
     thresholds: tuple[float, float, float] = Field(
         default=(0.6, 0.7, 0.7), description="Face probability of P-Net, R-Net and O-Net."
     )
+    second_thresholds: tuple[float, float, float] = Field(
+        default=(0.3, 0.3, 0.8),
+        description="The same for the second look, which comes when the first finds none; O-Net's is the mean over the "
+        "face and its mirror image. Chosen on FER2013 faces pasted into pictures, and on pictures without any.",
+    )
     track_threshold: float = Field(default=0.7, description="Face probability (O-Net) that keeps a track.")
     max_candidates: int = Field(default=100, ge=1, description="Kept a frame after P-Net, best first.")
 

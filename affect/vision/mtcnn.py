@@ -42,28 +42,38 @@ class Mtcnn:
         self.pnet, self.rnet, self.onet = load_nets(device, autocast)
 
     def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
-        """Find all faces of each image, best first; small ones are looked for where no larger one is."""
+        """Find all faces of each image, best first.
+
+        Where there is none, a second look goes down to small faces and lets more candidates through to O-Net, which
+        then must see a face in the mirror image too: turned and partly hidden faces are found, textures are not.
+        """
         hints = hints or [Hint()] * len(images)
         first = [max(hint.smallest, self._first_size(image)) for hint, image in zip(hints, images, strict=True)]
         known = [hint.known for hint in hints]
-        found = self._detect(images, first, known)
+        found = self._detect(images, first, known, self.settings.thresholds)
         empty = [
             k for k, image in enumerate(images) if not found[k] and not known[k] and first[k] > self._smallest(image)
         ]
         if empty:
             rest = [images[k] for k in empty]
-            again = self._detect(rest, [self._smallest(image) for image in rest], [()] * len(rest))
+            smallest = [self._smallest(image) for image in rest]
+            again = self._detect(rest, smallest, [()] * len(rest), self.settings.second_thresholds, confirm=True)
             for k, faces in zip(empty, again, strict=True):
                 found[k] = faces
         return found
 
     @torch.inference_mode()
     def refine(self, images: Sequence[ByteArray], boxes: Sequence[FloatArray]) -> list[Detection | None]:
-        """Refine and verify one box an image with O-Net; None where it sees no face any more."""
+        """Refine and verify one box an image with O-Net; None where it sees no face any more.
+
+        Where it doubts, its mean over the face and the mirror image decides.
+        """
         if not images:
             return []
         squares = np.stack([_square(box) for box in boxes])
         probability, refined, landmarks = self._o_net(images, squares)
+        doubtful = np.flatnonzero(probability < self.settings.track_threshold)
+        self._confirm(images, squares, probability, doubtful)
         return [
             Detection(refined[k], landmarks[k], float(probability[k]))
             if probability[k] >= self.settings.track_threshold
@@ -80,22 +90,35 @@ class Mtcnn:
 
     @torch.inference_mode()
     def _detect(
-        self, images: Sequence[ByteArray], min_faces: Sequence[float], known: Sequence[Sequence[FloatArray]]
+        self,
+        images: Sequence[ByteArray],
+        min_faces: Sequence[float],
+        known: Sequence[Sequence[FloatArray]],
+        thresholds: tuple[float, float, float],
+        *,
+        confirm: bool = False,
     ) -> list[list[Detection]]:
-        which, boxes = _without_known(*self._propose(images, min_faces), known)
-        which, boxes = self._reject(images, which, boxes)
+        which, boxes = _without_known(*self._propose(images, min_faces, thresholds[0]), known)
+        which, boxes = self._reject(images, which, boxes, thresholds[1])
         if not len(which):
             return [[] for _ in images]
-        probability, refined, landmarks = self._o_net([images[k] for k in which], boxes)
+        pictures = [images[k] for k in which]
+        probability, refined, landmarks = self._o_net(pictures, boxes)
+        if confirm:
+            # Below this the mean with the mirror image cannot reach the threshold.
+            possible = np.flatnonzero(probability >= 2 * thresholds[2] - 1)
+            self._confirm(pictures, boxes, probability, possible)
         faces: list[list[Detection]] = [[] for _ in images]
         for k in range(len(images)):
-            mine = np.flatnonzero((which == k) & (probability >= self.settings.thresholds[2]))
+            mine = np.flatnonzero((which == k) & (probability >= thresholds[2]))
             for i in _suppress_contained(refined[mine], probability[mine]):
                 j = mine[i]
                 faces[k].append(Detection(refined[j], landmarks[j], float(probability[j])))
         return faces
 
-    def _propose(self, images: Sequence[ByteArray], min_faces: Sequence[float]) -> tuple[Ints, FloatArray]:
+    def _propose(
+        self, images: Sequence[ByteArray], min_faces: Sequence[float], threshold: float
+    ) -> tuple[Ints, FloatArray]:
         """Run P-Net over a pyramid; return frame index [M] and square boxes [M, 4] in pixels of the images."""
         # Every frame is shrunk so that its smallest wanted face is one P-Net cell: that is the pyramid's base.
         bases: list[ByteArray] = []
@@ -119,7 +142,7 @@ class Mtcnn:
             if (h, w) != (height, width):
                 level = functional.interpolate(base, size=(h, w), mode="area")
             probability, offsets = self.pnet(level)
-            frame, y, x = torch.nonzero(probability >= self.settings.thresholds[0], as_tuple=True)
+            frame, y, x = torch.nonzero(probability >= threshold, as_tuple=True)
             if len(frame):
                 scale = torch.tensor([width / w, height / h] * 2, device=self.device)
                 corner = torch.stack([x, y], 1).float() * P_NET_STRIDE
@@ -155,13 +178,14 @@ class Mtcnn:
         images: Sequence[ByteArray],
         which: np.ndarray,
         boxes: np.ndarray,
+        threshold: float,
     ) -> tuple[Ints, FloatArray]:
         """Run R-Net over all candidates; return those it keeps, refined and square."""
         if not len(which):
             return which, boxes
         crops = self._crops([images[k] for k in which], boxes, 24)
         probability, offsets = self.rnet(crops)
-        good = probability >= self.settings.thresholds[1]
+        good = probability >= threshold
         candidates = torch.from_numpy(boxes).to(self.device)[good]
         frames = torch.from_numpy(which).to(self.device)[good]
         keep = batched_nms(candidates, probability[good], frames, 0.7)
@@ -176,6 +200,13 @@ class Mtcnn:
         landmarks = boxes[:, None, :2] + torch.stack([points[:, :5], points[:, 5:]], 2) * size
         refined = _shift(boxes, offsets)
         return probability.cpu().numpy(), refined.cpu().numpy(), landmarks.cpu().numpy()
+
+    def _confirm(self, images: Sequence[ByteArray], squares: FloatArray, probability: FloatArray, which: Ints) -> None:
+        """Replace, in place, the probabilities [N] of `which` by their mean with those of the mirror images."""
+        if len(which):
+            crops = self._crops([images[k] for k in which], squares[which], 48).flip(-1)
+            mirrored, _, _ = self.onet(crops.contiguous(memory_format=torch.channels_last))
+            probability[which] = (probability[which] + mirrored.cpu().numpy()) / 2
 
     def _crops(self, images: Sequence[ByteArray], squares: FloatArray, size: int) -> torch.Tensor:
         affines = [from_box(square) for square in squares]

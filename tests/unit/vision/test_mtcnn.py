@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from affect.inference.device import Device
 from affect.settings.vision import MtcnnSettings
@@ -114,6 +115,49 @@ def test_small_faces_are_looked_for_where_no_large_one_is(portrait: ByteArray, s
     # Three quarters of the shorter side are 180 pixels: the first look cannot see this face.
     (faces,) = Mtcnn(MtcnnSettings(min_face=0.75, min_face_px=smallest), CPU).detect([portrait])
     assert len(faces) == count
+
+
+@pytest.fixture(scope="module")
+def covered(portrait: ByteArray) -> ByteArray:
+    """The astronaut, grey from the mouth on."""
+    picture = portrait.copy()
+    picture[108:] = 127
+    return picture
+
+
+def test_a_covered_face_is_found_by_the_second_look(mtcnn: Mtcnn, covered: ByteArray) -> None:
+    first_only = Mtcnn(MtcnnSettings(second_thresholds=MtcnnSettings().thresholds), CPU)
+    assert first_only.detect([covered]) == [[]]
+    ((face,),) = mtcnn.detect([covered])
+    assert overlap(face.box, PORTRAIT_FACE) > 0.4
+
+
+class NoFaceInMirrors:
+    """O-Net, answering "no face" to every other question: those about mirror images."""
+
+    def __init__(self, onet: nn.Module) -> None:
+        self.onet, self.asked = onet, 0
+
+    def __call__(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        self.asked += 1
+        probability, offsets, points = self.onet(crops)
+        return probability * (self.asked % 2), offsets, points
+
+
+def test_the_second_look_asks_about_the_mirror_image(portrait: ByteArray) -> None:
+    mtcnn = Mtcnn(MtcnnSettings(min_face=0.75, min_face_px=60), CPU)
+    ((face,),) = mtcnn.detect([portrait])
+    mtcnn.onet = NoFaceInMirrors(mtcnn.onet)  # type: ignore[assignment]
+    assert face.score > 0.9
+    assert mtcnn.detect([portrait]) == [[]]
+
+
+@pytest.mark.parametrize(("alone", "kept"), [(0.5, True), (0.3, False)])
+def test_a_doubtful_track_is_kept_by_the_mirror_image(portrait: ByteArray, alone: float, kept: bool) -> None:
+    answers = iter([alone, 1.0])  # the face, then its mirror image: .75 or .65 on average
+    mtcnn = Mtcnn(MtcnnSettings(track_threshold=0.7), CPU)
+    mtcnn.onet = lambda _: (torch.tensor([next(answers)]), torch.zeros(1, 4), torch.zeros(1, 10))  # type: ignore[assignment]
+    assert (mtcnn.refine([portrait], [PORTRAIT_FACE])[0] is not None) == kept
 
 
 def test_two_faces_come_best_first(mtcnn: Mtcnn, portrait: ByteArray) -> None:
