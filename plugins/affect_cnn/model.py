@@ -4,8 +4,17 @@ Keras' layer table is followed row by row; the final model has 5,008,807 paramet
 statistics of the batch norms, which Keras counts and torch keeps as buffers.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Literal
+
 import torch
 from torch import nn
+
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"leaky_relu": lambda: nn.LeakyReLU(0.3), "relu": nn.ReLU}
+STARTS: Mapping[str, Callable[[torch.Tensor], object]] = {
+    "glorot_uniform": nn.init.xavier_uniform_,
+    "truncated_normal": lambda weight: nn.init.trunc_normal_(weight, std=0.05, a=-0.1, b=0.1),  # as Keras cuts it
+}
 
 
 class Nguyen2017(nn.Module):
@@ -14,13 +23,28 @@ class Nguyen2017(nn.Module):
     Args:
         batch_norm: The final model has it; the first one (5,008,295 parameters) had not.
         dropout: Rate before the dense part. The report tried "higher and lower than 20 %".
+        activation: `leaky_relu` (slope .3) of the final model, or `relu`, which the report tried first.
+        init: Of all weights: Keras' default `glorot_uniform`, or `truncated_normal` (deviation .05), which it tried.
 
     Shapes:
         [N, 1, 48, 48], centred and standardised -> logits [N, 7].
     """
 
-    def __init__(self, *, batch_norm: bool = True, dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        *,
+        batch_norm: bool = True,
+        dropout: float = 0.2,
+        activation: Literal["leaky_relu", "relu"] = "leaky_relu",
+        init: Literal["glorot_uniform", "truncated_normal"] = "glorot_uniform",
+    ) -> None:
         super().__init__()
+        if activation not in ACTIVATIONS or init not in STARTS:
+            raise ValueError(
+                f"activation is one of {', '.join(ACTIVATIONS)}, init of {', '.join(STARTS)}; "
+                f"got {activation!r} and {init!r}"
+            )
+        activate, start = ACTIVATIONS[activation], STARTS[init]
 
         def norm(channels: int) -> nn.Module:
             # Keras' epsilon .001, but not its momentum: .99 of the old value leaves the running statistics an epoch
@@ -28,20 +52,20 @@ class Nguyen2017(nn.Module):
             return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1) if batch_norm else nn.Identity()
 
         self.block1 = nn.Sequential(
-            nn.Conv2d(1, 32, 5, padding=2), norm(32), nn.LeakyReLU(0.3), nn.MaxPool2d(3, 2, ceil_mode=True)
+            nn.Conv2d(1, 32, 5, padding=2), norm(32), activate(), nn.MaxPool2d(3, 2, ceil_mode=True)
         )  # [N, 32, 21, 21]; the ceiling pads like Keras' "same": at the far edges
         self.block2 = nn.Sequential(
-            nn.ZeroPad2d(1), nn.Conv2d(32, 32, 4), norm(32), nn.LeakyReLU(0.3), nn.AvgPool2d(2)
+            nn.ZeroPad2d(1), nn.Conv2d(32, 32, 4), norm(32), activate(), nn.AvgPool2d(2)
         )  # [N, 32, 10, 10]
         self.block3 = nn.Sequential(
-            nn.Conv2d(32, 64, 5, padding=2), norm(64), nn.LeakyReLU(0.3), nn.AvgPool2d(2)
+            nn.Conv2d(32, 64, 5, padding=2), norm(64), activate(), nn.AvgPool2d(2)
         )  # [N, 64, 5, 5]
         self.block4 = nn.Sequential(
-            nn.Flatten(), nn.Dropout(dropout), nn.Linear(1600, 3072), nn.LeakyReLU(0.3), nn.Linear(3072, 7)
+            nn.Flatten(), nn.Dropout(dropout), nn.Linear(1600, 3072), activate(), nn.Linear(3072, 7)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)  # Keras' default, Glorot uniform
+                start(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

@@ -7,6 +7,7 @@ say; where they are silent, that paper's notebooks (github.com/amilkh/cs230-fer)
 
 from affect.registry import RecipeSpec
 from affect_seeds.frozen import first_layers
+from affect_seeds.provenance import INIT_NOTES
 
 SOURCE = (
     "Joseph Boulis, Mohamed Hemdan and Ahmed Osama, Emotion Classification Using Deep Neural Networks, "
@@ -59,6 +60,7 @@ def _transfer(
         # Each was trained with and without class weights: --set class_weights=balanced for the other.
         train={"class_weights": "none", **train},
         inits={"imagenet": "affect_seeds.pretrained:imagenet", "backbone": "affect_seeds.pretrained:backbone"},
+        init_notes=INIT_NOTES,
     )
 
 

@@ -5,6 +5,7 @@ improvement", and which kinds of augmentation; no filters, dense sizes, dropout 
 """
 
 from affect.registry import RecipeSpec
+from affect_seeds.provenance import INIT_NOTES
 
 SOURCE = 'Unsigned report, "Emotion Detection from Images using Machine Learning" (Keras, FER2013)'
 
@@ -70,6 +71,7 @@ VGG19 = RecipeSpec(
         "freeze": tuple(f"backbone.features.{index}." for index in (0, 2, 5, 7)),
     },
     inits={"imagenet": "affect_seeds.pretrained:imagenet", "backbone": "affect_seeds.pretrained:backbone"},
+    init_notes=INIT_NOTES,
 )
 
 RECIPES = (TRIAL1, TRIAL2, VGG19)

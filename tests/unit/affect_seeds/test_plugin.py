@@ -73,3 +73,9 @@ def test_printed_settings(recipes: dict[str, RecipeSpec]) -> None:
     augment = run_config(recipes["auc-vgg16"]).augment
     assert (augment.mirror, augment.rotation_deg, augment.zoom, augment.shift) == (True, 10.0, (0.9, 1.1), 0.1)
     assert run_config(recipes["stanford-shallow"]).augment.mirror
+
+
+def test_every_pretrained_start_has_a_note_for_the_model_card(recipes: dict[str, RecipeSpec]) -> None:
+    for recipe in recipes.values():
+        assert set(recipe.init_notes) == set(recipe.inits)
+        assert all("icence" in note for note in recipe.init_notes.values())
