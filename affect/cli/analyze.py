@@ -92,9 +92,10 @@ def analyse_file(
     first_error = ""
     task = progress.add_task(path.name, total=None)
     waiting: deque[tuple[int, float]] = deque()
+    notes: list[str] = []
 
     def feed() -> Iterator[tuple[bytes | ByteArray, float]]:
-        for index, t, image in _frames(path, every, progress, task):
+        for index, t, image in _frames(path, every, progress, task, notes):
             waiting.append((index, t))
             yield image, t
 
@@ -132,7 +133,7 @@ def analyse_file(
         plot_timeline(base, timeline, [event.data for event in events])
     onsets = sum(event.data.phase == "onset" for event in events)
     bad = f", {errors} bad frames" if errors else ""
-    return f"{path}: {frames} frames, learner in {seen}, {onsets} onsets{bad} -> {base}.*"
+    return f"{path}: {frames} frames, learner in {seen}, {onsets} onsets{bad}{''.join(notes)} -> {base}.*"
 
 
 def observation_line(observation: Observation, index: int) -> dict[str, Any]:
@@ -195,7 +196,9 @@ def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _frames(path: Path, every: int, progress: Progress, task: Any) -> Iterator[tuple[int, float, bytes | ByteArray]]:
+def _frames(
+    path: Path, every: int, progress: Progress, task: Any, notes: list[str]
+) -> Iterator[tuple[int, float, bytes | ByteArray]]:
     if is_picture(path):
         progress.update(task, total=1)
         yield 0, 0.0, path.read_bytes()
@@ -204,6 +207,8 @@ def _frames(path: Path, every: int, progress: Progress, task: Any) -> Iterator[t
         progress.update(task, total=video.total)
         for frame in video:
             yield frame.index, frame.t, frame.image
+        if video.ends_early:
+            notes.append(f", cut short: {video.read} of the {video.total} frames it announces")
 
 
 class Writer:

@@ -70,6 +70,11 @@ class Video:
         source: A file's path, or a camera's number.
         every: Take every Nth frame.
 
+    Attributes:
+        fps: Frames a second.
+        total: Frames that the container announces, of those taken; None when it does not say.
+        read: Frames given so far.
+
     Raises:
         MediaError: It cannot be opened.
     """
@@ -84,6 +89,7 @@ class Video:
         self.fps = fps if np.isfinite(fps) and 0.1 < fps < 1000 else _DEFAULT_FPS
         total = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.total: int | None = int(total / every) if np.isfinite(total) and total > 0 else None
+        self.read = 0
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield frames; times come from the container, or from the frame rate where it gives none."""
@@ -101,8 +107,15 @@ class Video:
             if not np.isfinite(t) or t <= last or t > last + _LONGEST_GAP_S:
                 t = last + self._every / self.fps if index else 0.0
             last = t
+            self.read += 1
             yield VideoFrame(index, t, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
             index += 1
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether, read to its end, it gave clearly fewer frames than its container announces: a file cut short."""
+        # Containers that only know a duration are off by a few frames.
+        return self.total is not None and self.read < self.total - max(5, 0.1 * self.total)
 
     def __enter__(self) -> Self:
         return self

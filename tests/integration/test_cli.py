@@ -121,6 +121,17 @@ def test_analyze_goes_on_after_a_bad_file_and_says_so(tmp_path: Path, media: Pat
     assert (tmp_path / "out" / "still.observations.jsonl").exists()
 
 
+def test_analyze_says_that_a_video_was_cut_short(tmp_path: Path, media: Path) -> None:
+    whole = (media / "face.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    said = affect("analyze", tmp_path / "cut.avi", media / "face.avi", "-o", tmp_path / "out", "--no-plot").stdout
+    cut, complete = (next(line for line in said.splitlines() if name in line) for name in ("cut.avi", "face.avi"))
+    frames = len(lines(tmp_path / "out" / "cut.observations.jsonl"))
+    assert frames < 40
+    assert f"cut short: {frames} of the 60 frames it announces" in cut.replace("\n", " ")
+    assert "cut short" not in complete
+
+
 def test_analyze_every_and_another_backend(media: Path, tmp_path: Path) -> None:
     affect(
         "analyze",
