@@ -6,6 +6,7 @@ network, images/s forward): float32 1,640, + channels_last 2,260, bfloat16 2,620
 """
 
 import contextlib
+import copy
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -94,3 +95,17 @@ class Device:
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network here, in channels-last memory."""
         return model.to(self.torch, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def rounded(self, model: nn.Module) -> nn.Module:
+        """Return a copy whose convolutions and dense layers hold their weights in this device's precision.
+
+        In `autocast` the answers are the same to the last bit; it need not round all weights at every call, which at
+        batch 1 took half of the time of a network of 5 M parameters. With float32 the network itself is returned.
+        """
+        if self.precision == "float32":
+            return model
+        copied = copy.deepcopy(model)
+        for module in copied.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.to(torch.bfloat16)
+        return copied

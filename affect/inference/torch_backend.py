@@ -32,8 +32,11 @@ class TorchBackend:
             raise CheckpointError(f"{weights}: does not fit {type(model).__name__}: {exc}") from exc
         self.device = device
         self.model = device.place(model).eval().requires_grad_(requires_grad=False)
+        self._served = device.rounded(self.model)
 
     sidecar: Sidecar
+    model: nn.Module
+    """The network in float32, for those who look into it; `predict` runs a copy with rounded weights."""
 
     @property
     def input(self) -> InputSpec:
@@ -49,13 +52,13 @@ class TorchBackend:
     def predict(self, faces: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 7], float32."""
         with self.device.autocast():
-            logits: torch.Tensor = self.model(self.device.layout(faces))
+            logits: torch.Tensor = self._served(self.device.layout(faces))
         return logits.float()
 
     @torch.inference_mode()
     def predict_and_embed(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return logits [N, 7] and what the network's `head` is given [N, D], float32; None without such a layer."""
-        head = getattr(self.model, "head", None)
+        head = getattr(self._served, "head", None)
         if not isinstance(head, nn.Module):
             return self.predict(faces), None
         seen: list[torch.Tensor] = []
@@ -79,4 +82,4 @@ class TorchBackend:
 
     def close(self) -> None:
         """Drop the network."""
-        self.model = nn.Identity()
+        self.model = self._served = nn.Identity()

@@ -100,3 +100,18 @@ def test_description_names_device_and_precision() -> None:
     assert text.startswith("cpu (")
     assert text.endswith(", float32")
     assert f"{torch.get_num_threads()} threads" in text
+
+
+def test_rounded_weights_give_the_same_answers() -> None:
+    device = Device("cpu", "bfloat16")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 7))
+    device.place(model).eval().requires_grad_(requires_grad=False)
+    rounded = device.rounded(model)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {name: p.dtype for name, p in rounded.named_parameters()}["0.weight"] == torch.bfloat16
+    assert {name: p.dtype for name, p in rounded.named_parameters()}["1.weight"] == torch.float32
+    faces = torch.rand(4, 1, 8, 8)
+    with torch.inference_mode(), device.autocast():
+        assert torch.equal(rounded(faces), model(faces))
+    assert Device("cpu", "float32").rounded(model) is model
