@@ -9,6 +9,7 @@ import torch
 
 from affect.errors import AffectError, BackendError, ErrorCode, FrameError
 from affect.inference.backend import Backend
+from affect.inference.checkpoint import InputSpec
 from affect.inference.classify import classify
 from affect.inference.device import Device
 from affect.labels import EMOTIONS
@@ -50,21 +51,32 @@ class FaceClassifier:
             raise FrameError(f"expected a list of crops, got one array {list(given.shape)}; pass [crop]")
         rows = np.empty((len(crops), len(EMOTIONS)), np.float32)
         images = [_as_rgb(crop, k) for k, crop in enumerate(crops)]
-        spec = self.backend.input
         for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size]
-            faces = crop_faces(
-                part,
-                [_whole(image) for image in part],
-                size=spec.size,
-                channels=spec.channels,
-                device=self.device.torch,
-            )
+            faces = whole_faces(images[start : start + batch_size], self.backend.input, self.device.torch)
             for k, row in enumerate(classify(self.backend, faces), start=start):
                 if isinstance(row, AffectError):
                     raise BackendError(f"crop {k}: {row.message}", code=row.code) from row
                 rows[k] = row
         return rows
+
+
+def whole_faces(images: Sequence[ByteArray], spec: InputSpec, device: torch.device) -> torch.Tensor:
+    """Make a backend's crops of pictures that are cropped to the face already, stretched to its square.
+
+    Args:
+        images: uint8 arrays, grey [H, W] or RGB [H, W, 3], each of any size.
+        spec: What the backend wants.
+        device: Where the crops are made.
+
+    Returns:
+        float32 [N, C, S, S], 0-1, not normalised yet.
+
+    Raises:
+        FrameError: A picture is not such an array; names its index.
+    """
+    colour = [_as_rgb(image, k) for k, image in enumerate(images)]
+    affines = [_whole(image) for image in colour]
+    return crop_faces(colour, affines, size=spec.size, channels=spec.channels, device=device)
 
 
 def load_backend(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from affect.errors import AffectError, BackendError
-from affect.inference.backend import Backend
+from affect.inference.backend import Backend, EmbeddingBackend
 from affect.inference.checkpoint import InputSpec
 from affect.inference.classify import classify, probabilities
 from affect.inference.device import Device
@@ -31,6 +31,8 @@ def check_backend(backend: Backend, *, tolerance: float = 0.05) -> None:
     4. It is stateless: the same faces give the same answer, whatever came between and in whatever company.
     5. It looks at the picture: different faces do not all give the same answer.
     6. Black, white and noise are answered with finite probabilities that sum to 1.
+    7. If it has `predict_and_embed`: the logits are those of `predict`, and the embeddings finite floats [N, D] of one
+       D for batches of 1, 2, 5 and 16, or None for each of them.
 
     Args:
         backend: What is checked; it is not closed.
@@ -67,6 +69,34 @@ def check_backend(backend: Backend, *, tolerance: float = 0.05) -> None:
         if isinstance(row, BackendError):
             raise ContractError(row.message)
         _require(abs(float(row.sum()) - 1) < 1e-3, f"probabilities sum to {float(row.sum()):.4f}")
+    if isinstance(backend, EmbeddingBackend):
+        _check_embeddings(backend, faces, whole, tolerance)
+
+
+def _check_embeddings(backend: Backend, faces: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    """Check clause 7; `expected` are the probabilities [16, 7] of `predict`."""
+    assert isinstance(backend, EmbeddingBackend)
+    lengths = set()
+    for count in (1, 2, 5, len(faces)):
+        logits, embeddings = backend.predict_and_embed(faces[:count])
+        found = _checked(backend, logits, faces[:count])
+        gap = float((found - expected[:count]).abs().max())
+        _require(
+            gap <= tolerance, f"predict_and_embed gives other logits than predict: a probability differs by {gap:.3f}"
+        )
+        lengths.add(None if embeddings is None else _embedding_length(embeddings, faces[:count]))
+    _require(
+        len(lengths) == 1, f"embeddings must have one length always, got {', '.join(sorted(str(n) for n in lengths))}"
+    )
+
+
+def _embedding_length(embeddings: torch.Tensor, faces: torch.Tensor) -> int:
+    shape = list(embeddings.shape)
+    _require(len(shape) == 2 and shape[0] == len(faces), f"embeddings must be [{len(faces)}, D], got {shape}")
+    _require(embeddings.is_floating_point(), f"embeddings must be floating point, got {embeddings.dtype}")
+    _require(embeddings.device.type == faces.device.type, f"embeddings are on {embeddings.device}, not {faces.device}")
+    _require(bool(torch.isfinite(embeddings).all()), "embeddings must be finite")
+    return shape[1]
 
 
 def check_registered(name: str, *, device: str = "cpu", settings: PluginSettings | None = None) -> None:
@@ -104,7 +134,11 @@ def _device_of(backend: Backend, faces: torch.Tensor) -> torch.device:
 
 
 def _predict(backend: Backend, faces: torch.Tensor) -> torch.Tensor:
-    logits = backend.predict(faces)
+    return _checked(backend, backend.predict(faces), faces)
+
+
+def _checked(backend: Backend, logits: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Return the probabilities [N, 7] of logits that keep clause 3."""
     expected = (len(faces), len(EMOTIONS))
     _require(tuple(logits.shape) == expected, f"logits must be {list(expected)}, got {list(logits.shape)}")
     _require(logits.is_floating_point(), f"logits must be floating point, got {logits.dtype}")

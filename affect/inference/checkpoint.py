@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from affect.errors import CheckpointError
 from affect.labels import EMOTIONS
@@ -94,8 +94,11 @@ def sidecar_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def weights_bytes(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float16) -> bytes:
+    """Return the content of the weights file that `save_checkpoint` writes."""
+    return save(
+        {name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous() for name, t in tensors.items()}
+    )
 
 
 def save_checkpoint(
@@ -107,6 +110,9 @@ def save_checkpoint(
 ) -> Sidecar:
     """Write weights and sidecar.
 
+    What `affect-train learner fit` found for weights that were there before stays when the new ones are the same, byte
+    for byte; otherwise it goes, with its heads.
+
     Args:
         weights: Path ending in `.safetensors`; the sidecar takes its place with `.json`.
         tensors: State dict; floating tensors are stored as `dtype`.
@@ -115,17 +121,28 @@ def save_checkpoint(
     Returns:
         The sidecar as written.
     """
-    stored = {
-        name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous() for name, t in tensors.items()
-    }
+    data = weights_bytes(tensors, dtype)
+    before = _replaced(weights)
+    sidecar = Sidecar(weights_sha256=hashlib.sha256(data).hexdigest(), **fields)
+    if before is not None and sidecar.learner is None and before.weights_sha256 == sidecar.weights_sha256:
+        sidecar = sidecar.model_copy(update={"learner": before.learner})
     weights.parent.mkdir(parents=True, exist_ok=True)
     partial = weights.with_suffix(".partial")
-    save_file(stored, partial)
-    sidecar = Sidecar(weights_sha256=_sha256(partial), **fields)
+    partial.write_bytes(data)
     partial.replace(weights)
     text = json.dumps(sidecar.model_dump(mode="json"), indent=2) + "\n"
     sidecar_path(weights).write_text(text, encoding="utf-8")
+    if sidecar.learner is None:
+        weights.with_name(f"{weights.stem}.learner.safetensors").unlink(missing_ok=True)
     return sidecar
+
+
+def _replaced(weights: Path) -> Sidecar | None:
+    """Return the sidecar that is about to be replaced; None when there is none, or none that can be read."""
+    try:
+        return load_sidecar(weights)
+    except CheckpointError:
+        return None
 
 
 def load_sidecar(weights: Path) -> Sidecar:
@@ -158,6 +175,6 @@ def load_checkpoint(weights: Path) -> tuple[dict[str, torch.Tensor], Sidecar]:
         raise CheckpointError(f"{weights}: no such weights file") from exc
     except SafetensorError as exc:
         raise CheckpointError(f"{weights}: not a safetensors file ({exc}); pickles are never loaded") from exc
-    if _sha256(weights) != sidecar.weights_sha256:
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != sidecar.weights_sha256:
         raise CheckpointError(f"{weights}: weights do not match their sidecar {sidecar_path(weights).name} (sha256)")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, sidecar

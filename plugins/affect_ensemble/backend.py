@@ -1,11 +1,10 @@
 """The ensemble as one backend: the members' probabilities, voted; its logits are their logarithm."""
 
-import hashlib
-import json
 import logging
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -13,9 +12,9 @@ from affect.errors import CheckpointError
 from affect.inference.backend import Backend
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
+from affect.inference.voting import Ballot, fingerprint, voted
 from affect_ensemble.manifest import Plan
 from affect_ensemble.members import Alone, Part, common_input, parts_of, renormalisation
-from affect_ensemble.voting import voted
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +81,11 @@ class EnsembleBackend:
     def taking_part(self) -> tuple[str, ...]:
         """Names of the members that vote, the most useful first."""
         return tuple(voter.reference for voter in self._plan.members[: len(self._members)])
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The vote in force as the content of a manifest, the settings and the budget heeded."""
+        return self._plan.as_manifest(len(self._members))
 
     @torch.inference_mode()
     def predict(self, faces: torch.Tensor) -> torch.Tensor:
@@ -163,10 +167,14 @@ def _sha256(member: Backend) -> str | None:
 
 
 def _fingerprint(plan: Plan, members: Sequence[Backend]) -> str | None:
-    prints = [_sha256(member) or getattr(member, "fingerprint", None) for member in members]
-    if None in prints:
-        return None
-    asked = [[member.temperature, member.input.model_dump(mode="json")] for member in members]
-    votes = [[voter.weight, voter.temperature] for voter in plan.members]
-    text = json.dumps([prints, asked, votes, plan.vote, plan.mirror])
-    return hashlib.sha256(text.encode()).hexdigest()
+    ballots = [
+        Ballot(
+            _sha256(member) or getattr(member, "fingerprint", None),
+            member.temperature,
+            member.input,
+            voter.weight,
+            voter.temperature,
+        )
+        for voter, member in zip(plan.members, members, strict=True)
+    ]
+    return fingerprint(ballots, plan.vote, mirror=plan.mirror)

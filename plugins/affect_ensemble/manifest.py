@@ -4,7 +4,8 @@ A manifest is JSON: members in the order of their usefulness, each with its weig
 that ends with it. Files are named relative to the manifest, so that the folder can be moved.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from affect.errors import SettingsError
 from affect.inference.checkpoint import Metric
+from affect.inference.voting import Vote
 from affect_ensemble.plugin import EnsembleSettings
-
-Vote = Literal["soft", "weighted", "majority"]
 
 
 class Member(BaseModel):
@@ -51,21 +51,47 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Voter:
-    """A member as the backend needs it: what creates it, its weight, the temperature of the vote that ends with it."""
+    """A member as the backend needs it: what creates it, its weight, the temperature of the vote that ends with it.
+
+    `metrics` are the manifest's, of that vote; empty when the settings made it another vote.
+    """
 
     reference: str
     weight: float
     temperature: float
     weights_sha256: str | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Members, the most useful first, and how they vote."""
+    """Members, the most useful first, and how they vote; how they were found, unless the settings changed the vote."""
 
     members: tuple[Voter, ...]
     vote: Vote
     mirror: bool
+    selection: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_manifest(self, count: int) -> dict[str, Any]:
+        """Return the vote of the first members as the content of a manifest; a member is named as it was created."""
+        voters = self.members[:count]
+        return {
+            "format": 1,
+            "vote": self.vote,
+            "mirror": self.mirror,
+            "members": [
+                {
+                    "backend": voter.reference,
+                    "weight": voter.weight,
+                    "temperature": voter.temperature,
+                    "weights_sha256": voter.weights_sha256,
+                    "metrics": _plain(voter.metrics),
+                }
+                for voter in voters
+            ],
+            "metrics": _plain(voters[-1].metrics) if voters else {},
+            "selection": dict(self.selection),
+        }
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -114,31 +140,42 @@ def plan_of(settings: EnsembleSettings, shipped: Path) -> Plan:
 def _from_manifest(manifest: Manifest, folder: Path) -> Plan:
     return Plan(
         tuple(
-            Voter(m.backend or str(folder / (m.file or "")), m.weight, m.temperature, m.weights_sha256)
+            Voter(m.backend or str(folder / (m.file or "")), m.weight, m.temperature, m.weights_sha256, m.metrics)
             for m in manifest.members
         ),
         manifest.vote,
         mirror=manifest.mirror,
+        selection=manifest.selection,
     )
 
 
 def _changed(plan: Plan, settings: EnsembleSettings) -> Plan:
-    """Let the settings win. Another vote than the manifest's is not calibrated by the manifest's temperatures."""
+    """Let the settings win.
+
+    Another vote than the manifest's is not calibrated by the manifest's temperatures, and has none of its figures.
+    """
     vote: Vote = settings.vote or ("weighted" if settings.weights else plan.vote)
     weights = settings.weights or tuple(member.weight for member in plan.members)
     if len(weights) != len(plan.members):
         raise SettingsError(f"plugins.ensemble.weights has {len(weights)} numbers for {len(plan.members)} members")
     same = vote == plan.vote and not settings.weights
+    mirror = plan.mirror if settings.mirror is None else settings.mirror
+    measured = same and mirror == plan.mirror and settings.temperature is None
     members = tuple(
         Voter(
             member.reference,
             weight if vote == "weighted" else 1.0,
             settings.temperature or (member.temperature if same else 1.0),
             member.weights_sha256,
+            member.metrics if measured else {},
         )
         for member, weight in zip(plan.members, weights, strict=True)
     )
     members = members[: settings.max_members]
     if sum(member.weight for member in members) <= 0:
         raise SettingsError("plugins.ensemble: the first members all have weight 0; allow more max_members")
-    return Plan(members, vote, mirror=plan.mirror if settings.mirror is None else settings.mirror)
+    return Plan(members, vote, mirror=mirror, selection=plan.selection if measured else {})
+
+
+def _plain(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    return {name: metric.model_dump(mode="json") for name, metric in metrics.items()}

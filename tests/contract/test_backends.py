@@ -89,6 +89,55 @@ def test_contract_refuses_a_broken_backend(clause: str, says: str) -> None:
         check_backend(_Broken(clause))
 
 
+class _Embedding(FakeBackend):
+    """Embeds as the clause says; `none` has nothing to show, which is allowed."""
+
+    def __init__(self, clause: str) -> None:
+        super().__init__()
+        self.clause = clause
+
+    def predict_and_embed(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        logits = self.predict(faces)
+        embeddings = faces.mean(dim=2).flatten(1)
+        if self.clause == "logits":
+            return logits.flip(1), embeddings
+        if self.clause == "logits' shape":
+            return logits[:, :6], embeddings
+        if self.clause == "none" or (self.clause == "sometimes" and len(faces) == 5):
+            return logits, None
+        changed = {
+            "flat": embeddings[0],
+            "rows": embeddings[:1].repeat(len(faces) + 1, 1),
+            "length": embeddings[:, : 10 + len(faces)],
+            "finite": embeddings / 0,
+            "integer": embeddings.long(),
+        }
+        return logits, changed.get(self.clause, embeddings)
+
+
+@pytest.mark.parametrize("clause", ["good", "none"])
+def test_a_backend_that_embeds_passes(clause: str) -> None:
+    check_backend(_Embedding(clause))
+
+
+@pytest.mark.parametrize(
+    ("clause", "says"),
+    [
+        ("logits", "other logits than predict"),
+        ("logits' shape", "logits must be"),
+        ("flat", r"embeddings must be \[1, D\], got \[48\]"),
+        ("rows", r"embeddings must be \[1, D\], got \[2, 48\]"),
+        ("length", "one length always, got 11, 12, 15, 26"),
+        ("sometimes", "one length always, got 48, None"),
+        ("finite", "embeddings must be finite"),
+        ("integer", "embeddings must be floating point"),
+    ],
+)
+def test_contract_refuses_broken_embeddings(clause: str, says: str) -> None:
+    with pytest.raises(ContractError, match=says):
+        check_backend(_Embedding(clause))
+
+
 def test_contract_refuses_a_temperature_of_zero() -> None:
     backend = FakeBackend()
     backend.temperature = 0.0

@@ -6,15 +6,16 @@ flattery is cross-fitted: found on one half of the faces, judged on the other, b
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
+import torch
 
 from affect.errors import SettingsError
+from affect.inference import voting
+from affect.inference.voting import Vote
 from affect_training.evaluation import metrics
 from affect_training.evaluation.metrics import Floats, Labels
 
-Vote = Literal["soft", "weighted", "majority"]
 Indices = Sequence[int]
 
 DRAWS = 2000
@@ -41,7 +42,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """By how much more of the faces the weighted vote is right than the soft one, with 95 % intervals.
+    """By how much more of the faces the weighted vote of all members is right than the soft one, with 95 % intervals.
 
     Attributes:
         found: On the faces the weights were searched on; flatters.
@@ -66,7 +67,7 @@ class Ensemble:
         single: Figures of each member alone, in the order they were given.
         votes: Figures of every kind of vote of all members.
         searched: The weights of the search, in the order the members were given; None without one.
-        gain: Of the searched weights over equal ones; None without a search.
+        gain: Of the searched weights of all members over equal ones; None without a search, or when some were left out.
     """
 
     vote: Vote
@@ -80,25 +81,17 @@ class Ensemble:
 
 
 def voted(probabilities: Floats, weights: Floats, vote: Vote) -> Floats:
-    """Let members vote, as the backend `ensemble` does.
+    """Let members vote by `affect.inference.voting.voted`, as the backend `ensemble` does.
 
     Args:
         probabilities: [M, N, 7], calibrated.
         weights: [M], used by the weighted vote.
-        vote: soft: their mean. weighted: their weighted mean. majority: the share of members whose first choice an
-            emotion is; the mean decides ties.
+        vote: The kind.
 
     Returns:
         [N, 7], rows sum to 1.
     """
-    if vote == "weighted":
-        return np.asarray(np.einsum("m,mnk->nk", weights / weights.sum(), probabilities))
-    mean = np.asarray(probabilities.mean(0))
-    if vote == "soft":
-        return mean
-    voices = np.eye(probabilities.shape[2])[probabilities.argmax(2)].mean(0)
-    share = 1 / (len(probabilities) + 2)  # below 1 / (M + 1): the mean overrules no voice
-    return np.asarray((1 - share) * voices + share * mean)
+    return np.asarray(voting.voted(torch.from_numpy(probabilities), weights.tolist(), vote).numpy())
 
 
 def figures(probabilities: Floats, labels: Labels) -> Figures:
@@ -166,8 +159,33 @@ def best_prefix(found: Ensemble) -> int:
 
 
 def keep_first(found: Ensemble, count: int) -> Ensemble:
-    """Return the ensemble of the first members alone; the figures of all stay for the reader."""
-    return replace(found, order=found.order[:count], weights=found.weights[:count], prefixes=found.prefixes[:count])
+    """Return the ensemble of the first members alone; the figures of all stay for the reader, a gain is not theirs."""
+    return replace(
+        found,
+        order=found.order[:count],
+        weights=found.weights[:count],
+        prefixes=found.prefixes[:count],
+        gain=found.gain if count >= len(found.order) else None,
+    )
+
+
+def judged_by(found: Ensemble, probabilities: Floats, labels: Labels) -> Ensemble:
+    """Return the ensemble with the figures and temperatures of its members' other answers, say those to fewer views.
+
+    A gain is that of the answers it was found on, and goes.
+
+    Args:
+        found: The ensemble.
+        probabilities: [M, N, 7] of all members, in the order they were given.
+        labels: The truth [N].
+    """
+    weights = np.zeros(len(probabilities))
+    weights[list(found.order)] = found.weights
+    prefixes = tuple(
+        figures(_vote_of(probabilities, weights, found.vote, found.order[: k + 1]), labels)
+        for k in range(len(found.order))
+    )
+    return replace(found, prefixes=prefixes, gain=None)
 
 
 def order_by_usefulness(probabilities: Floats, labels: Labels, weights: Floats, vote: Vote) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ affect --config FILE.toml serve
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,27 @@ FEW = 0.05
 """Share of the faces that may differ by more."""
 
 
+def manifest_path(path: Path) -> Path:
+    """Return where the manifest goes when the output is named `FILE.json` or `FILE.toml`.
+
+    Raises:
+        SettingsError: Neither ending.
+    """
+    if path.suffix not in (".json", ".toml"):
+        raise SettingsError(f"{path}: an ensemble is written as .json, or .toml with the .json beside it")
+    return path.with_suffix(".json")
+
+
 def write_manifest(
-    path: Path, found: Ensemble, members: Sequence[Answers], *, mirror: bool, selection: dict[str, Any]
-) -> Path:
-    """Write what was found.
+    path: Path,
+    found: Ensemble,
+    members: Sequence[Answers],
+    *,
+    mirror: bool,
+    selection: dict[str, Any],
+    check: Callable[[Path], float],
+) -> float:
+    """Write what was found, once it has been seen to work; what was there before is intact until then.
 
     Args:
         path: `.json`: the manifest. `.toml`: settings of the service, with the manifest beside it.
@@ -41,17 +58,17 @@ def write_manifest(
         members: What it was found among, in the order they were given.
         mirror: Whether each face was judged with its mirror image.
         selection: Facts for the reader: the data's sha256, seed, draws.
+        check: Gets the manifest under another name in its folder; what it raises keeps the manifest from being written.
 
     Returns:
-        The path of the manifest.
+        What `check` returned.
 
     Raises:
         SettingsError: Neither ending, or it cannot be written.
     """
-    if path.suffix not in (".json", ".toml"):
-        raise SettingsError(f"{path}: an ensemble is written as .json, or .toml with the .json beside it")
-    manifest = path.with_suffix(".json")
-    gain = {} if found.gain is None else {"gain": asdict(found.gain)}
+    manifest = manifest_path(path)
+    # The gain is that of searched weights; an equal vote has none.
+    gain = {"gain": asdict(found.gain)} if found.gain is not None and found.vote == "weighted" else {}
     content = {
         "format": 1,
         "vote": found.vote,
@@ -69,16 +86,21 @@ def write_manifest(
         "metrics": _metrics(found.prefixes[-1]),
         "selection": {**selection, **gain},
     }
+    partial = manifest.with_name(f"{manifest.name}.partial")
     try:
         manifest.parent.mkdir(parents=True, exist_ok=True)
-        manifest.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        result = check(partial)
+        partial.replace(manifest)
         if path.suffix == ".toml":
             where = json.dumps(str(manifest.resolve()), ensure_ascii=False)
             text = f'[inference]\nbackend = "ensemble"\n\n[plugins.ensemble]\nmanifest = {where}\n'
             path.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise SettingsError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
-    return manifest
+    finally:
+        partial.unlink(missing_ok=True)
+    return result
 
 
 def check_manifest(manifest: Path, expected: Floats, images: ByteArray, device: Device, host: PluginHost) -> float:
@@ -108,8 +130,8 @@ def check_manifest(manifest: Path, expected: Floats, images: ByteArray, device: 
     others = int((gaps > TOLERANCE).sum())
     if others > FEW * len(gaps):
         raise BackendError(
-            f"{manifest}: served, the ensemble answers otherwise than when it was found: {others} of {len(gaps)} faces "
-            f"differ by more than {TOLERANCE} (largest {gaps.max():.3f})"
+            f"served, the ensemble answers otherwise than when it was found: {others} of {len(gaps)} faces differ by "
+            f"more than {TOLERANCE} (largest {gaps.max():.3f}); not written"
         )
     return float(gaps.max(initial=0.0))
 

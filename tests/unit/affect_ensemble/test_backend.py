@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from affect_ensemble.backend import EnsembleBackend
-from affect_ensemble.manifest import Plan, Vote, Voter
+from affect_ensemble.manifest import Plan, Voter
 from affect_ensemble.members import Alone, Stacked
-from affect_ensemble.voting import voted
 
 from affect.errors import BackendError, CheckpointError, SettingsError
 from affect.inference.backend import Backend
@@ -16,6 +15,7 @@ from affect.inference.checkpoint import InputSpec, load_sidecar
 from affect.inference.classify import normalise, probabilities
 from affect.inference.device import Device
 from affect.inference.from_weights import backend_from_weights
+from affect.inference.voting import Vote, voted
 from affect.testing import FakeBackend, check_backend
 from affect.vision.geometry import FER2013_CROP
 
@@ -53,32 +53,6 @@ def make(
 
 def answers(backend: Backend, crops: torch.Tensor) -> torch.Tensor:
     return probabilities(backend.predict(normalise(crops, backend)), backend.temperature)
-
-
-# The vote
-
-
-def test_soft_vote_is_the_mean() -> None:
-    p = torch.rand(3, 5, 7).softmax(2)
-    torch.testing.assert_close(voted(p, [1, 1, 1], "soft"), p.mean(0))
-
-
-def test_weighted_vote_is_the_weighted_mean_whatever_the_weights_sum_to() -> None:
-    p = torch.rand(2, 5, 7).softmax(2)
-    torch.testing.assert_close(voted(p, [6, 2], "weighted"), 0.75 * p[0] + 0.25 * p[1])
-
-
-def test_majority_overrules_certainty_and_the_mean_decides_ties() -> None:
-    sure, unsure = torch.zeros(7), torch.full((7,), 0.1)
-    sure[3], unsure[0] = 1.0, 0.4
-    assert int(voted(torch.stack([sure, unsure, unsure])[:, None], [1, 1, 1], "majority").argmax()) == 0
-    assert int(voted(torch.stack([sure, unsure])[:, None], [1, 1], "majority").argmax()) == 3
-
-
-@pytest.mark.parametrize("vote", ["soft", "weighted", "majority"])
-def test_every_vote_is_a_distribution(vote: Vote) -> None:
-    p = torch.rand(4, 5, 7).softmax(2)
-    torch.testing.assert_close(voted(p, [1, 2, 3, 4], vote).sum(1), torch.ones(5))
 
 
 # Members

@@ -72,6 +72,22 @@ def test_another_vote_drops_temperatures_that_were_not_fitted_for_it(manifest: P
     assert plan.mirror
 
 
+def test_the_vote_in_force_is_told_as_a_manifest_with_figures_only_where_they_hold(manifest: Path) -> None:
+    text = json.loads(manifest.read_text())
+    metric = {"value": 0.6, "ci95": None, "split": "PublicTest", "n": 3588}
+    text["members"][0]["metrics"] = {"accuracy": metric}
+    manifest.write_text(json.dumps({**text, "selection": {"seed": 3}}))
+    first = plan_of(settings(manifest=manifest, max_members=1), NOWHERE).as_manifest(1)
+    assert [member["backend"] for member in first["members"]] == [str(manifest.parent / "deep/a.safetensors")]
+    assert first["members"][0]["weights_sha256"] == "aa"
+    assert first["metrics"] == first["members"][0]["metrics"] == {"accuracy": metric}
+    assert first["selection"] == {"seed": 3}
+    for change in ({"vote": "soft"}, {"mirror": True}, {"temperature": 2.0}, {"weights": [1, 2]}):
+        other = plan_of(settings(manifest=manifest, **change), NOWHERE).as_manifest(2)
+        assert other["metrics"] == other["members"][0]["metrics"] == other["selection"] == {}
+    assert read_manifest(manifest).selection == {"seed": 3}
+
+
 def test_weights_for_another_number_of_members_are_refused(manifest: Path) -> None:
     with pytest.raises(SettingsError, match=r"plugins\.ensemble\.weights has 3 numbers for 2 members"):
         plan_of(settings(manifest=manifest, weights=[1, 2, 3]), NOWHERE)

@@ -17,6 +17,8 @@ from affect.inference.checkpoint import (
     save_checkpoint,
     sidecar_path,
 )
+from affect.labels import STATES
+from affect.settings.fit import HeadsFile, LearnerFit
 from affect.types import CropGeometry
 from affect.vision.geometry import FER2013_CROP
 
@@ -100,6 +102,49 @@ def test_the_sidecar_is_readable_json(weights: Path) -> None:
     table = json.loads(sidecar_path(weights).read_text("utf-8"))
     assert table["labels"] == ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
     assert table["input"]["crop"]["landmarks"][2] == [0.5, 0.6075]
+
+
+# What was fitted for weights that are written again
+
+
+@pytest.fixture
+def fitted(weights: Path) -> LearnerFit:
+    """The sidecar has a fit, and its heads lie beside it."""
+    heads = weights.with_name("cnn.learner.safetensors")
+    heads.write_bytes(b"heads")
+    fit = LearnerFit(
+        backend="cnn",
+        weights_sha256=load_sidecar(weights).weights_sha256,
+        emission=dict.fromkeys(STATES, (1 / 7,) * 7),
+        emission_prior=1.0,
+        heads=HeadsFile(file=heads.name, sha256="0", states=(STATES[0],), embedding=0, readings=()),
+        data="",
+        data_sha256="0",
+        faces=1,
+        people=1,
+    )
+    sidecar = load_sidecar(weights).model_copy(update={"learner": fit})
+    sidecar_path(weights).write_text(sidecar.model_dump_json(), encoding="utf-8")
+    return fit
+
+
+def test_a_learner_fit_outlives_a_second_export_of_the_same_weights(weights: Path, fitted: LearnerFit) -> None:
+    save(weights, licence="other words")
+    assert load_sidecar(weights).learner == fitted
+    assert load_sidecar(weights).licence == "other words"
+    assert weights.with_name("cnn.learner.safetensors").exists()
+
+
+def test_a_learner_fit_goes_with_its_heads_when_the_weights_are_others(weights: Path, fitted: LearnerFit) -> None:
+    other = {**TENSORS, "weight": torch.zeros(2, 2)}
+    save_checkpoint(weights, other, architecture="m:C", parameters=4, input=INPUT, temperature=1)
+    assert load_sidecar(weights).learner is None
+    assert sorted(p.name for p in weights.parent.iterdir()) == ["cnn.json", "cnn.safetensors"]
+
+
+def test_a_damaged_sidecar_does_not_keep_weights_from_being_written(weights: Path) -> None:
+    sidecar_path(weights).write_text("{", encoding="utf-8")
+    assert save(weights) == load_sidecar(weights)
 
 
 # What does not load

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from affect_training.cli.common import prepare_output
+
 
 @click.command()
 @click.argument("weights", metavar="WEIGHTS_OR_BACKEND")
@@ -13,7 +15,8 @@ import click
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="JSON",
-    help="A file of `evaluate --json`: other splits, robustness, attacks, groups. May be given several times.",
+    help="A file of `evaluate --json` (other splits, robustness, attacks, groups) or `fullframe --json`, of the same "
+    "weights. May be given several times.",
 )
 @click.option("--name", help="What to call the model; its own name by default.")
 @click.option(
@@ -22,21 +25,20 @@ import click
 def card(weights: str, evaluations: tuple[Path, ...], name: str | None, out: Path | None) -> None:
     """Write the model card of WEIGHTS_OR_BACKEND: a registered backend, a .safetensors file, or an ensemble's manifest.
 
-    Everything comes from the sidecar, the PublicTest answers beside it, and the evaluation files; no data is needed.
+    Everything comes from the sidecar, the PublicTest answers beside it, and the files of figures; no data is needed.
     """
     from dataclasses import replace
 
-    from affect.plugins import PluginHost
-    from affect.settings.load import load_settings
     from affect_training.report.card import card as write
-    from affect_training.report.facts import find_facts, read_evaluation
+    from affect_training.report.facts import find_facts
+    from affect_training.report.further import read_evaluation
+    from affect_training.teachers import installed_host
 
-    host = PluginHost(load_settings().settings.plugins)
-    facts = find_facts(weights, host, [read_evaluation(path) for path in evaluations])
+    prepare_output(out)
+    facts = find_facts(weights, installed_host(), [read_evaluation(path) for path in evaluations])
     text = write(replace(facts, name=name) if name else facts)
     if out is None:
         click.echo(text, nl=False)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     click.echo(str(out))

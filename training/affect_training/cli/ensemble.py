@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from affect.errors import AffectError, SettingsError
-from affect_training.cli.common import CACHE, console, data_option, device_option, existing
+from affect.errors import SettingsError
+from affect_training.cli.common import CACHE, console, data_option, device_option, existing, prepare_output
 
 if TYPE_CHECKING:
-    from affect_training.ensemble import Ensemble, Figures, Vote
+    from affect.inference.voting import Vote
+    from affect_training.ensemble import Ensemble, Figures
+    from affect_training.evaluation.tta import Tta
 
 SPLIT = "PublicTest"
 
@@ -18,7 +20,14 @@ SPLIT = "PublicTest"
 @click.command()
 @click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
 @data_option
-@click.option("--tta", default="mirror", show_default=True, type=click.Choice(["none", "mirror"]))
+@click.option(
+    "--tta",
+    default="mirror",
+    show_default=True,
+    type=click.Choice(["none", "mirror", "shift", "shift-mirror", "augmented"]),
+    help="Views that the search and the tables see. The service has the face, or it and its mirror image: what is "
+    "written has the figures and temperatures of these.",
+)
 @click.option(
     "--vote",
     default="soft",
@@ -48,7 +57,7 @@ SPLIT = "PublicTest"
 def ensemble(
     members: tuple[str, ...],
     data: Path | None,
-    tta: str,
+    tta: "Tta",
     vote: "Vote",
     draws: int,
     keep: str,
@@ -64,21 +73,25 @@ def ensemble(
 
     from affect.inference.device import Device
     from affect_training.data import load_faces
-    from affect_training.ensemble import best_prefix, find, keep_first, voted
-    from affect_training.ensemble_file import check_manifest, write_manifest
+    from affect_training.ensemble import best_prefix, find, judged_by, keep_first, voted
+    from affect_training.ensemble_answers import ask_views
+    from affect_training.ensemble_file import check_manifest, manifest_path, write_manifest
     from affect_training.evaluation.metrics import softmax
+    from affect_training.evaluation.tta import served_views
     from affect_training.provenance import git_commit, package_versions
-    from affect_training.teachers import ask, installed_host
+    from affect_training.teachers import installed_host
 
     if len(set(members)) < len(members):
         raise SettingsError(f"each member votes once; named twice: {', '.join(_twice(members))}")
     if len(members) < 2:
         raise SettingsError("an ensemble has at least two members; name backends or weights files")
-    if out.suffix not in (".json", ".toml"):
-        raise SettingsError(f"{out}: an ensemble is written as .json or .toml")
+    manifest = manifest_path(out)
     if keep not in ("best", "all") and not (keep.isdigit() and int(keep)):
         raise SettingsError(f"--keep is best, all or a number of members, not {keep!r}")
-    faces = load_faces(existing(data), CACHE)
+    path = existing(data)
+    for file in {out, manifest}:
+        prepare_output(file)
+    faces = load_faces(path, CACHE)
     split = faces.split(SPLIT)
     host, where, screen = installed_host(), Device(device), console()
     if not screen.is_terminal:
@@ -86,8 +99,9 @@ def ensemble(
     answers = []
     for name in members:
         with screen.status(f"asking {name}"):
-            answers.append(ask(name, split.images, where, mirror=tta == "mirror", cache=CACHE, host=host))
-    stacked = np.stack([answer.probabilities.astype(np.float64) for answer in answers])
+            answers.append(ask_views(name, split.images, where, tta, cache=CACHE, host=host))
+    stacked = np.stack([answer.all_views for answer in answers])
+    servable = np.stack([answer.served.probabilities.astype(np.float64) for answer in answers])
     with screen.status("searching"):
         found = find(stacked, split.labels, vote=vote, draws=draws, seed=seed)
     screen.print(_kinds(members, found, tta))
@@ -96,8 +110,16 @@ def ensemble(
     kept = best_prefix(found) if keep == "best" else len(found.order) if keep == "all" else int(keep)
     found = keep_first(found, kept)
     click.echo(f"kept: {', '.join(members[k] for k in found.order)}")
+    mirror = served_views(tta) == 2
+    if tta not in ("none", "mirror"):
+        found = judged_by(found, servable, split.labels)
+        click.echo(
+            f"as the service asks them, {'face and mirror image' if mirror else 'the face alone'}: accuracy "
+            f"{found.prefixes[-1].accuracy:.4f}"
+        )
     selection = {
         "split": SPLIT,
+        "tta": tta,
         "data_sha256": faces.sha256,
         "candidates": list(members),
         "draws": draws,
@@ -107,16 +129,16 @@ def ensemble(
         "packages": package_versions(),
         "git_commit": git_commit(),
     }
-    manifest = write_manifest(out, found, answers, mirror=tta == "mirror", selection=selection)
     some = slice(0, 256)
     chosen, temperature = list(found.order), found.prefixes[-1].temperature
-    vote_of_some = voted(stacked[chosen, some], np.asarray(found.weights), vote)
+    vote_of_some = voted(servable[chosen, some], np.asarray(found.weights), vote)
     expected = softmax(np.log(np.clip(vote_of_some, 1e-9, None)), temperature)
-    try:
-        gap = check_manifest(manifest, expected, split.images[some], where, host)
-    except AffectError:
-        manifest.unlink()
-        raise
+
+    def check(written: Path) -> float:
+        return check_manifest(written, expected, split.images[some], where, host)
+
+    given = [answer.served for answer in answers]
+    gap = write_manifest(out, found, given, mirror=mirror, selection=selection, check=check)
     click.echo(f"{manifest}: loaded as the service does; 256 faces answered as here (largest difference {gap:.4f})")
     click.echo(f"affect serve --backend ensemble --set plugins.ensemble.manifest={manifest}")
     if out.suffix == ".toml":

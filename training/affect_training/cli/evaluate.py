@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from affect.labels import EMOTIONS
-from affect_training.cli.common import CACHE, console, data_option, device_option, existing
+from affect_training.cli.common import CACHE, console, data_option, device_option, existing, prepare_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     "--tta",
     default="none",
     show_default=True,
-    type=click.Choice(["none", "mirror", "shift", "shift-mirror"]),
-    help="Mean over one, two, five or ten views.",
+    type=click.Choice(["none", "mirror", "shift", "shift-mirror", "augmented"]),
+    help="Mean over one, two, five, ten views; augmented: face, mirror image, and seven random copies.",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures here.")
 @click.option("--against", metavar="OTHER", help="McNemar's test against another backend or weights file.")
@@ -65,23 +65,30 @@ def evaluate(
     from affect.errors import MediaError
     from affect.pictures import load_backend
     from affect_training.data import load_faces
+    from affect_training.evaluation.identity import identity_of
     from affect_training.evaluation.report import judge
     from affect_training.evaluation.robustness import sample
     from affect_training.evaluation.tta import predict_views
 
     out = console()
+    prepare_output(json_file)
     found = load_faces(existing(data), CACHE)
-    faces = sample(found.split(split), limit)
+    whole = found.split(split)
+    faces = sample(whole, limit)
     if groups and faces.groups is None:
         raise MediaError(f"--groups: {data} names no groups")
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
     classifier = load_backend(backend, device=device)
     with out.status(f"{backend} on {split}"):
         views = predict_views(classifier, faces.images, tta)
     answers = views.mean(axis=0)
     report = judge(views, faces.labels, backend, split, tta, temperature=classifier.backend.temperature)
-    facts: dict[str, Any] = {**report.to_json(), "data_sha256": found.sha256, "device": classifier.device.description}
+    facts: dict[str, Any] = {
+        **report.to_json(),
+        **identity_of(classifier.backend),
+        "data_sha256": found.sha256,
+        "limit": limit if len(faces) < len(whole) else None,
+        "device": classifier.device.description,
+    }
     _print_report(out, report)
     if against is not None:
         from affect_training.evaluation.significance import mcnemar
@@ -90,7 +97,7 @@ def evaluate(
         with out.status(f"{against} on {split}"):
             rival = predict_views(other, faces.images, tta).mean(axis=0)
         test = mcnemar(answers.argmax(1) == faces.labels, rival.argmax(1) == faces.labels)
-        facts["against"] = {"backend": against, **asdict(test)}
+        facts["against"] = {"backend": against, **identity_of(other.backend), **asdict(test)}
         _print_test(out, backend, against, test)
     if groups:
         from affect_training.evaluation.groups import by_group
@@ -127,32 +134,41 @@ def _print_report(out: "Console", report: "Report") -> None:
         table.add_column("single view")
 
     def row(label: str, name: str) -> None:
-        ci95 = getattr(report, f"{name}_ci95", None)
+        ci95, alone = getattr(report, f"{name}_ci95", None), getattr(single, name, None)
         cells = [label, f"{getattr(report, name):.4f}", _interval(ci95) if ci95 else ""]
         if single is not None:
-            cells.append(f"{getattr(single, name):.4f}" if hasattr(single, name) else "")
+            cells.append("" if alone is None else f"{alone:.4f}")
         table.add_row(*cells)
 
     row("accuracy", "accuracy")
     row("macro-F1", "macro_f1")
     row("macro recall", "macro_recall")
     row("Cohen's kappa", "kappa")
-    row(f"ECE (temperature {report.temperature:g})", "ece")
-    row("ECE at temperature 1", "ece_uncalibrated")
-    row("class-wise ECE", "ece_classwise")
-    row("NLL", "nll")
-    row("NLL at temperature 1", "nll_uncalibrated")
+    crossed = report.ece_cross_fitted is not None
+    where = f"temperature {report.temperature:g}" + (", fitted here" if crossed else "")
+    for word, name in (("ECE", "ece"), ("class-wise ECE", "ece_classwise"), ("NLL", "nll")):
+        if crossed:
+            row(f"{word}, cross-fitted", f"{name}_cross_fitted")
+        row(f"{word} ({where})", name)
+        if name != "ece_classwise":
+            row(f"{word} at temperature 1", f"{name}_uncalibrated")
     out.print(table)
+    if crossed:
+        out.print("[dim]cross-fitted: each half of the faces with the temperature of the other half[/dim]")
     names = [emotion.value for emotion in EMOTIONS]
     classes = Table("class", "n", "precision", "recall", "F1", "specificity")
+    sureness = Table("guess", "faces", "confidence", "right", "ECE, cross-fitted" if crossed else "ECE")
     cells = Table("label, guess →", *names)
     for name, shares in zip(names, report.confusion_normalised, strict=True):
         figures = report.per_class[name]
         values = [f"{figures[key]:.3f}" for key in ("precision", "recall", "f1", "specificity")]
+        sure = report.class_reliability[name]
+        believed = ["" if value is None else f"{value:.3f}" for value in (sure.confidence, sure.right, sure.ece)]
+        sureness.add_row(name, str(sure.guessed), *believed)
         classes.add_row(name, f"{figures['n']:d}", *values)
         cells.add_row(name, *(f"{share:.2f}" for share in shares))
-    out.print(classes)
-    out.print(cells)
+    for each in (classes, sureness, cells):
+        out.print(each)
 
 
 def _print_test(out: "Console", first: str, second: str, test: "McNemar") -> None:

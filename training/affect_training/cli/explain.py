@@ -5,16 +5,15 @@ from pathlib import Path
 import click
 
 from affect.labels import EMOTIONS
-from affect_training.cli.common import device_option
-
-_WHAT = ("filters", "activations", "gradcam", "occlusion", "deepdream")
+from affect_training.cli.common import device_option, prepare_output
+from affect_training.explain.kinds import OF_FACES, WHAT
 
 
 @click.command()
 @click.argument("backend")
 @click.argument("pictures", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write.")
-@click.option("--what", help=f"Of {','.join(_WHAT)}; all that the pictures allow by default.")
+@click.option("--what", help=f"Of {','.join(WHAT)}; all that the pictures allow by default.")
 @click.option(
     "--emotion",
     type=click.Choice([e.value for e in EMOTIONS]),
@@ -44,16 +43,17 @@ def explain(
     from affect.pictures import load_backend
     from affect_training.explain.faces import read_crops
     from affect_training.explain.network import Opened
-    from affect_training.explain.write import OF_FACES, ExplainSettings
+    from affect_training.explain.write import ExplainSettings
     from affect_training.explain.write import explain as write
 
     if what is None:
-        chosen = tuple(w for w in _WHAT if pictures or w not in OF_FACES)
+        chosen = tuple(w for w in WHAT if pictures or w not in OF_FACES)
     else:
         chosen = tuple(dict.fromkeys(w.strip() for w in what.split(",")))
-        unknown = [w for w in chosen if w not in _WHAT]
+        unknown = [w for w in chosen if w not in WHAT]
         if unknown:
-            raise SettingsError(f"--what: expected some of {','.join(_WHAT)}, got {','.join(unknown)}")
+            raise SettingsError(f"--what: expected some of {','.join(WHAT)}, got {','.join(unknown)}")
+    prepare_output(out / "explain.html")
     classifier = load_backend(backend, device=device)
     network = Opened(classifier, backend)
     faces, problems = read_crops(pictures, network.spec, classifier.device, cropped=cropped) if pictures else ([], [])

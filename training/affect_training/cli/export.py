@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from affect.errors import SettingsError
-from affect.plugins import PluginHost
-from affect_training.cli.common import CACHE, data_option, device_option, existing
+from affect.errors import CheckpointError, SettingsError
+from affect_training.cli.common import CACHE, data_option, device_option, existing, prepare_output
 
 
 @click.command()
@@ -19,7 +18,11 @@ from affect_training.cli.common import CACHE, data_option, device_option, existi
     help="NAME.safetensors (with NAME.json and NAME.publictest.safetensors) or NAME.onnx.",
 )
 @click.option("--int8", is_flag=True, help="With NAME.onnx: write NAME.int8.onnx too, and measure both on PublicTest.")
-@click.option("--about", help="What the weights have seen, in words; told from the run by default.")
+@click.option(
+    "--about",
+    help="What the weights have seen and under which licence, in words; told from the run by default, needed when that "
+    "was trained on other data than FER2013.",
+)
 @click.option("--licence", help="Terms of the weights file; told from the run by default.")
 @data_option
 @device_option
@@ -35,11 +38,15 @@ def export(
         raise SettingsError(f"-o {out}: expected NAME.safetensors or NAME.onnx")
     if int8 and out.suffix != ".onnx":
         raise SettingsError(f"-o {out}: --int8 goes with NAME.onnx")
+    prepare_output(out)
     if Path(source).is_dir():
         weights = out.with_suffix(".safetensors")
         _export_run(Path(source), weights, about, licence, existing(data), device)
     else:
-        found = PluginHost().weights_of(source)
+        from affect_training.evaluation.identity import weights_in_force
+        from affect_training.teachers import installed_host
+
+        found = weights_in_force(source, installed_host())
         if found is None:
             raise SettingsError(f"{source}: this backend has no weights file of its own")
         if out.suffix == ".safetensors" or about or licence:
@@ -55,6 +62,7 @@ def _export_run(folder: Path, weights: Path, about: str | None, licence: str | N
     from affect_training.export.weights import export as write
     from affect_training.run import open_run
 
+    fitted = _has_fit(weights)
     run = open_run(folder, load_faces(data, CACHE), Device(device))
     sidecar = write(run, weights, data=about, licence=licence)
     for name, metric in sidecar.metrics.items():
@@ -62,6 +70,20 @@ def _export_run(folder: Path, weights: Path, about: str | None, licence: str | N
         click.echo(f"{name:18} {metric.value:.4f}{interval}  ({metric.split}, n={metric.n})")
     click.echo(f"temperature        {sidecar.temperature}")
     click.echo(f"wrote {weights}, {sidecar.parameters:,} parameters")
+    if fitted and sidecar.learner is None:
+        click.echo(
+            "the weights that were there had a learner fit, which does not hold for these: run `affect-train learner "
+            "fit` again"
+        )
+
+
+def _has_fit(weights: Path) -> bool:
+    from affect.inference.checkpoint import load_sidecar
+
+    try:
+        return load_sidecar(weights).learner is not None
+    except CheckpointError:
+        return False
 
 
 def _export_onnx(weights: Path, out: Path, int8: bool, data: Path | None) -> None:

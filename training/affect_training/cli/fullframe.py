@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from affect.errors import SettingsError
-from affect_training.cli.common import CACHE, console, data_option, existing
+from affect_training.cli.common import CACHE, console, data_option, existing, prepare_output
 
 
 @click.command()
@@ -32,9 +32,12 @@ def fullframe(
     from affect.plugins import PluginHost
     from affect.settings.load import load_settings
     from affect_training.data import load_faces
+    from affect_training.evaluation.identity import identity_of
     from affect_training.fullframe import full_frame
 
-    faces = load_faces(existing(data), CACHE).split(split)
+    path = existing(data)
+    prepare_output(json_file)
+    faces = load_faces(path, CACHE).split(split)
     chosen: dict[str, str | bool] = {"vision.all_faces": True}
     for pair in assignments:
         key, equals, value = pair.partition("=")
@@ -61,4 +64,5 @@ def fullframe(
     table.add_row("boxes elsewhere", str(found.false_faces))
     console().print(table)
     if json_file:
-        json_file.write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
+        facts = {**found.to_json(), **identity_of(pipeline.backend), "split": split}
+        json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from affect_training.cli.common import CACHE, data_option, device_option, existing
+from affect_training.cli.common import CACHE, data_option, device_option, existing, prepare_output
 
 
 @click.command()
@@ -23,8 +23,10 @@ from affect_training.cli.common import CACHE, data_option, device_option, existi
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="JSON",
-    help="A file of `evaluate --json`: its robustness, attacks and groups are shown. May be given several times.",
+    help="A file of `evaluate --json` (robustness, attacks, groups, other splits) or `fullframe --json`, of the same "
+    "weights. May be given several times.",
 )
+@click.option("--about", help="What a run was trained on and under which licence; needed when that is not FER2013.")
 @click.option("--no-examples", is_flag=True, help="Show no faces of the data, for a page that others will see.")
 @device_option
 def report(
@@ -33,19 +35,21 @@ def report(
     out: Path,
     split: str,
     evaluations: tuple[Path, ...],
+    about: str | None,
     no_examples: bool,
     device: str,
 ) -> None:
-    """Write a page about RUN_OR_BACKEND: the folder of a run, a registered backend, or a .safetensors file.
+    """Write a page about RUN_OR_BACKEND: a run's folder, a backend, a .safetensors file, or an ensemble's manifest.
 
     Writes report.html (one file, no links out of it), every plot as PNG and SVG, report.json, and card.md.
     """
     from affect_training.data import load_faces
-    from affect_training.report.facts import read_evaluation
+    from affect_training.report.further import read_evaluation
     from affect_training.report.subject import open_subject
     from affect_training.report.write import write_report
 
+    prepare_output(out / "report.html")
     further = tuple(read_evaluation(path) for path in evaluations)
-    judged = open_subject(subject, load_faces(existing(data), CACHE), split, device, further)
+    judged = open_subject(subject, load_faces(existing(data), CACHE), split, device, further, about)
     page = write_report(judged, out, examples=not no_examples, progress=click.echo)
     click.echo(str(page))

@@ -7,9 +7,17 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from affect_training.cli.common import console
+from affect_training.cli.common import console, prepare_output
 
-HEADINGS = {"macro_f1": "macro-F1", "macro_recall": "recall", "ece": "ECE", "ece_uncalibrated": "ECE T=1", "nll": "NLL"}
+HEADINGS = {
+    "macro_f1": "macro-F1",
+    "macro_recall": "recall",
+    "ece": "ECE",
+    "ece_cross_fitted": "ECE cross-fitted",
+    "ece_uncalibrated": "ECE T=1",
+    "nll": "NLL",
+    "nll_cross_fitted": "NLL cross-fitted",
+}
 
 
 @click.command()
@@ -23,6 +31,7 @@ def seeds(runs: tuple[Path, ...], json_file: Path | None) -> None:
     """
     from affect_training.evaluation.seeds import summarise
 
+    prepare_output(json_file)
     summary = summarise(runs)
     table = Table(
         "run",
@@ -39,7 +48,6 @@ def seeds(runs: tuple[Path, ...], json_file: Path | None) -> None:
     for note in summary.notes:
         out.print(f"[yellow]note[/yellow]: {note}")
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
 
 

@@ -18,8 +18,7 @@ from torch.nn import functional
 from affect.errors import BackendError, MediaError
 from affect.inference.classify import normalise
 from affect.inference.torch_backend import TorchBackend
-from affect.pictures import FaceClassifier
-from affect.vision.crop import crop_faces
+from affect.pictures import FaceClassifier, whole_faces
 from affect_training.data import Split
 from affect_training.evaluation.metrics import bootstrap_ci95
 from affect_training.evaluation.robustness import sample
@@ -95,7 +94,7 @@ def adversarial(
     faces = sample(split, limit, seed)
     if not len(faces):
         raise MediaError("no faces to attack")
-    crops = _crops(classifier, faces)
+    crops = whole_faces(list(faces.images), backend.input, classifier.device.torch)
     labels = torch.from_numpy(faces.labels).to(classifier.device.torch)
     _check_gradient(backend, crops[:8], labels[:8])
     clean = _right(backend, crops, labels, batch_size)
@@ -167,17 +166,6 @@ def _check_gradient(backend: TorchBackend, crops: torch.Tensor, labels: torch.Te
         raise BackendError(
             f"no gradient of {type(backend.model).__name__} reaches the pixels; FGSM and PGD cannot attack it"
         )
-
-
-def _crops(classifier: FaceClassifier, faces: Split) -> torch.Tensor:
-    """The split's faces as the backend's crops, float32 [N, C, S, S], 0-1, made as `FaceClassifier` makes them."""
-    spec = classifier.backend.input
-    _, height, width = faces.images.shape
-    whole = np.array([[width, 0, 0], [0, height, 0]], np.float32)
-    images = list(np.repeat(faces.images[..., None], 3, axis=3))
-    return crop_faces(
-        images, [whole] * len(images), size=spec.size, channels=spec.channels, device=classifier.device.torch
-    )
 
 
 @torch.no_grad()

@@ -199,11 +199,43 @@ def ece(probabilities: Floats, labels: Labels, bins: int = BINS) -> float:
 
 def classwise_ece(probabilities: Floats, labels: Labels, bins: int = BINS) -> float:
     """Mean over the classes of the calibration error of "is it this class" (Kull et al. 2019, eq. 3)."""
+    return float(np.mean(class_eces(probabilities, labels, bins)))
+
+
+def class_eces(probabilities: Floats, labels: Labels, bins: int = BINS) -> list[float]:
+    """Calibration error of "is it this class" over all faces, for each class [K]."""
     gaps = []
     for k in range(probabilities.shape[1]):
         _, sure, hits = _binned(probabilities[:, k], labels == k, bins)
-        gaps.append(np.abs(hits - sure).sum() / len(labels))
-    return float(np.mean(gaps))
+        gaps.append(float(np.abs(hits - sure).sum() / len(labels)))
+    return gaps
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReliability:
+    """How far the probability of one class can be believed.
+
+    Attributes:
+        guessed: Faces it is the guess for.
+        confidence, right: Mean probability of those guesses, and the share that is right; None without guesses.
+        ece: Calibration error of "is it this class" over all faces.
+    """
+
+    guessed: int
+    confidence: float | None
+    right: float | None
+    ece: float
+
+
+def class_reliability(probabilities: Floats, labels: Labels) -> list[ClassReliability]:
+    """Judge the probabilities [N, K] class by class."""
+    guess, top = probabilities.argmax(1), probabilities.max(axis=1)
+    figures = []
+    for k, error in enumerate(class_eces(probabilities, labels)):
+        said = guess == k
+        sure, right = (float(top[said].mean()), float((labels[said] == k).mean())) if said.any() else (None, None)
+        figures.append(ClassReliability(int(said.sum()), sure, right, error))
+    return figures
 
 
 def fit_temperature(logits: Floats, labels: Labels) -> float:
@@ -220,12 +252,20 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
 
 
 def cross_fitted(logits: Floats, labels: Labels) -> Floats:
-    """Probabilities in which each half of the rows (even, odd) is scaled by the temperature of the other half."""
+    """Return probabilities [N, K] in which each half of the rows (even, odd) has the temperature of the other half.
+
+    Args:
+        logits: [N, K], or [V, N, K] of V views: the temperature is fitted on the first, as an exported one is, and the
+            answer is the mean over the views.
+        labels: The truth [N], at least two.
+    """
+    views = logits.reshape(-1, *logits.shape[-2:])
     even = np.arange(len(labels)) % 2 == 0
-    probabilities = np.empty_like(logits)
+    probabilities = np.empty_like(views[0])
     for half in (even, ~even):
-        probabilities[half] = softmax(logits[half], fit_temperature(logits[~half], labels[~half]))
-    return probabilities
+        temperature = fit_temperature(views[0, ~half], labels[~half])
+        probabilities[half] = np.mean([softmax(view[half], temperature) for view in views], axis=0)
+    return np.asarray(probabilities)
 
 
 def _counts(probabilities: Floats, labels: Labels) -> Labels:

@@ -1,21 +1,25 @@
-"""Judge a classifier on a split through the same door as users: `affect.load_backend(...)`."""
+"""Judge the answers of a classifier on a split, as users get them: those of `evaluation.tta.predict_views`."""
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from affect.errors import MediaError
 from affect.labels import EMOTIONS
-from affect.pictures import FaceClassifier
-from affect_training.data import Split
 from affect_training.evaluation import metrics
-from affect_training.evaluation.metrics import Floats, Labels, ReliabilityBin
-from affect_training.evaluation.tta import Tta, predict_views
+from affect_training.evaluation.metrics import ClassReliability, Floats, Labels, ReliabilityBin
+from affect_training.evaluation.tta import Tta
 
 Interval = tuple[float, float]
+
+FITTED_ON = "PublicTest"
+"""The split that temperatures are fitted on: judged on the same faces they flatter, so there figures are cross-fitted
+too. Goes by the name alone, since one data set comes in files of several sums."""
 
 
 @dataclass(frozen=True, slots=True)
 class SingleView:
-    """The main figures without test-time augmentation."""
+    """The main figures without test-time augmentation; calibration also cross-fitted where `Report` has it so."""
 
     accuracy: float
     accuracy_ci95: Interval
@@ -23,6 +27,8 @@ class SingleView:
     macro_recall: float
     ece: float
     nll: float
+    ece_cross_fitted: float | None = None
+    nll_cross_fitted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +38,18 @@ class Report:
     Attributes:
         backend: Name or path.
         split: Name of the split.
-        tta: `none | mirror | shift | shift-mirror`; all but `single_view` is of this kind.
+        tta: One of `evaluation.tta.KINDS`; all but `single_view` is of this kind.
         n: Faces.
         temperature: Of the backend; every view's logits were divided by it.
-        ece: Of the probabilities as served; `ece_uncalibrated` and `nll_uncalibrated` are at temperature 1.
-        ece_classwise: Mean calibration error of each class against the rest.
+        ece, nll: Of the probabilities as served; with `_uncalibrated` at temperature 1; with `_cross_fitted` each half
+            of the faces with the temperature of the other. The last are None but on the split that temperatures are
+            fitted on, where the first flatter.
+        ece_classwise: Mean calibration error of each class against the rest, as served; likewise cross-fitted.
         per_class: Emotion -> n, precision, recall, f1, specificity.
+        class_reliability: Emotion -> guesses, their confidence, the share that is right, calibration error;
+            cross-fitted where the others are.
         confusion: Counts, rows labels, columns guesses; `confusion_normalised` has the shares of each row.
-        reliability: Bars of the reliability diagram, as served and at temperature 1.
+        reliability: Bars of the reliability diagram, as served, at temperature 1, and cross-fitted.
         single_view: The same faces without augmentation, where there is some.
     """
 
@@ -58,14 +68,19 @@ class Report:
     temperature: float
     ece: float
     ece_uncalibrated: float
+    ece_cross_fitted: float | None
     ece_classwise: float
+    ece_classwise_cross_fitted: float | None
     nll: float
     nll_uncalibrated: float
+    nll_cross_fitted: float | None
     per_class: dict[str, dict[str, float]]
+    class_reliability: dict[str, ClassReliability]
     confusion: list[list[int]]
     confusion_normalised: list[list[float]]
     reliability: list[ReliabilityBin]
     reliability_uncalibrated: list[ReliabilityBin]
+    reliability_cross_fitted: list[ReliabilityBin] | None
     single_view: SingleView | None
 
     def to_json(self) -> dict[str, object]:
@@ -73,22 +88,17 @@ class Report:
         return asdict(self)
 
 
-def evaluate(classifier: FaceClassifier, name: str, split_name: str, split: Split, tta: Tta = "none") -> Report:
-    """Classify a whole split and judge the answers.
+def cross_fitted(raw: Floats, labels: Labels, split_name: str) -> Floats | None:
+    """Return the mean answers [N, 7], each half with the temperature of the other; None where that is not needed.
 
     Args:
-        classifier: From `affect.load_backend`.
-        name: What to call it.
-        split_name: What to call the split.
-        split: Faces and labels.
-        tta: `none` for a single view; `mirror`, `shift` or `shift-mirror` for the mean over two, five or ten views.
-
-    Raises:
-        MediaError: The split is empty.
-        BackendError: The backend failed on a face.
+        raw: Probabilities [views, N, 7] at temperature 1.
+        labels: The truth [N].
+        split_name: Temperatures are fitted on `FITTED_ON`; elsewhere the served answers are honest.
     """
-    views = predict_views(classifier, split.images, tta)
-    return judge(views, split.labels, name, split_name, tta, temperature=classifier.backend.temperature)
+    if split_name != FITTED_ON or len(labels) < 2:
+        return None
+    return metrics.cross_fitted(np.log(np.clip(raw, 1e-45, None)), labels)
 
 
 def judge(
@@ -110,8 +120,10 @@ def judge(
     if not len(labels):
         raise MediaError(f"{split_name}: no faces to evaluate on")
     served = views.mean(axis=0)
-    raw = metrics.without_temperature(views.reshape(-1, views.shape[-1]), temperature).reshape(views.shape).mean(axis=0)
+    raw_views = metrics.without_temperature(views.reshape(-1, views.shape[-1]), temperature).reshape(views.shape)
+    raw, crossed = raw_views.mean(axis=0), cross_fitted(raw_views, labels, split_name)
     counts = metrics.confusion(served.argmax(1), labels, len(EMOTIONS))
+    by_class = metrics.class_reliability(served if crossed is None else crossed, labels)
     return Report(
         backend=name,
         split=split_name,
@@ -128,21 +140,28 @@ def judge(
         temperature=temperature,
         ece=metrics.ece(served, labels),
         ece_uncalibrated=metrics.ece(raw, labels),
+        ece_cross_fitted=None if crossed is None else metrics.ece(crossed, labels),
         ece_classwise=metrics.classwise_ece(served, labels),
+        ece_classwise_cross_fitted=None if crossed is None else metrics.classwise_ece(crossed, labels),
         nll=metrics.nll(served, labels),
         nll_uncalibrated=metrics.nll(raw, labels),
+        nll_cross_fitted=None if crossed is None else metrics.nll(crossed, labels),
         per_class={
             emotion.value: asdict(figures) for emotion, figures in zip(EMOTIONS, metrics.per_class(counts), strict=True)
         },
+        class_reliability=dict(zip((e.value for e in EMOTIONS), by_class, strict=True)),
         confusion=counts.tolist(),
         confusion_normalised=metrics.normalised(counts).tolist(),
         reliability=metrics.reliability(served, labels),
         reliability_uncalibrated=metrics.reliability(raw, labels),
-        single_view=_single(views[0], labels) if len(views) > 1 else None,
+        reliability_cross_fitted=None if crossed is None else metrics.reliability(crossed, labels),
+        single_view=_single(views[0], cross_fitted(raw_views[:1], labels, split_name), labels)
+        if len(views) > 1
+        else None,
     )
 
 
-def _single(probabilities: Floats, labels: Labels) -> SingleView:
+def _single(probabilities: Floats, crossed: Floats | None, labels: Labels) -> SingleView:
     return SingleView(
         accuracy=metrics.accuracy(probabilities, labels),
         accuracy_ci95=metrics.bootstrap_ci95(probabilities.argmax(1) == labels),
@@ -150,4 +169,6 @@ def _single(probabilities: Floats, labels: Labels) -> SingleView:
         macro_recall=metrics.macro_recall(probabilities, labels),
         ece=metrics.ece(probabilities, labels),
         nll=metrics.nll(probabilities, labels),
+        ece_cross_fitted=None if crossed is None else metrics.ece(crossed, labels),
+        nll_cross_fitted=None if crossed is None else metrics.nll(crossed, labels),
     )

@@ -10,7 +10,10 @@ from typing import Any
 from affect.errors import MediaError, SettingsError
 from affect_training.evaluation.significance import MeanSd, mean_sd
 
-REPORTED = ("accuracy", "macro_f1", "macro_recall", "kappa", "ece", "ece_uncalibrated", "nll")
+REPORTED = (
+    *("accuracy", "macro_f1", "macro_recall", "kappa"),
+    *("ece_cross_fitted", "ece", "ece_uncalibrated", "nll_cross_fitted", "nll"),
+)
 """Figures taken from an evaluation's JSON, as far as it has them."""
 
 LOGGED = {"public_accuracy": "accuracy", "public_macro_recall": "macro_recall", "public_loss": "loss"}
@@ -19,14 +22,24 @@ LOGGED = {"public_accuracy": "accuracy", "public_macro_recall": "macro_recall", 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One run's figures, what they were measured on, and the run's settings where they are known."""
+    """One run's figures, what they were measured on, and the run's settings where they are known.
+
+    Attributes:
+        n, limit: Faces, and how many were asked for when they are a sample; None when unknown, or when all were taken.
+        weights_sha256: Of the weights an evaluation judged; None of a run, or when unknown.
+        unfinished: Why a run is not at its end; None when it is, or of an evaluation.
+    """
 
     name: str
     split: str
     tta: str
     data_sha256: str | None
+    n: int | None
+    limit: int | None
     values: dict[str, float]
     settings: dict[str, Any] | None = None
+    weights_sha256: str | None = None
+    unfinished: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +56,12 @@ def summarise(paths: Sequence[Path]) -> Summary:
 
     Raises:
         MediaError: One of them is neither.
-        SettingsError: They were measured on different splits, data or views, or one is given twice.
+        SettingsError: They were measured on different splits, data, faces or views, or one is given twice.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise SettingsError(f"expected different runs, got one twice: {', '.join(map(str, paths))}")
     runs = tuple(read_figures(path) for path in paths)
-    for what in ("split", "tta", "data_sha256"):
+    for what in ("split", "tta", "data_sha256", "n", "limit"):
         found = {str(getattr(run, what)): run.name for run in runs}
         if len(found) > 1:
             told = "; ".join(f"{name}: {value}" for value, name in found.items())
@@ -72,7 +85,16 @@ def _from_json(path: Path) -> Figures:
     if not {"split", "tta", "accuracy"} <= set(report):
         raise MediaError(f"{path}: expected the JSON of `affect-train evaluate`, which has split, tta and accuracy")
     values = {key: float(report[key]) for key in REPORTED if isinstance(report.get(key), int | float)}
-    return Figures(str(path), str(report["split"]), str(report["tta"]), report.get("data_sha256"), values)
+    return Figures(
+        name=str(path),
+        split=str(report["split"]),
+        tta=str(report["tta"]),
+        data_sha256=report.get("data_sha256"),
+        n=report.get("n"),
+        limit=report.get("limit"),
+        values=values,
+        weights_sha256=report.get("weights_sha256"),
+    )
 
 
 def _from_run(folder: Path) -> Figures:
@@ -83,13 +105,38 @@ def _from_run(folder: Path) -> Figures:
             rows = [{key: float(text) for key, text in row.items()} for row in csv.DictReader(file)]
         config = facts["config"]
         best = max(rows, key=lambda row: _score(row, config["train"].get("select", "accuracy")))
+        unfinished = _unfinished(rows, config["train"])
     except FileNotFoundError:
         raise MediaError(f"{folder}: expected a run folder with run.json and log.csv; there is no log.csv") from None
     except (KeyError, TypeError, ValueError) as exc:
         raise MediaError(f"{log}: expected at least one epoch with the columns {', '.join(LOGGED)}: {exc}") from exc
     values = {name: best[column] for column, name in LOGGED.items() if column in best}
     values["best_epoch"] = best["epoch"]
-    return Figures(str(folder), "PublicTest", "none", facts.get("data_sha256"), values, _flat(config))
+    faces = facts.get("faces")
+    return Figures(
+        name=str(folder),
+        split="PublicTest",
+        tta="none",
+        data_sha256=facts.get("data_sha256"),
+        n=faces.get("PublicTest") if isinstance(faces, dict) else None,
+        limit=None,
+        values=values,
+        settings=_flat(config),
+        unfinished=unfinished,
+    )
+
+
+def _unfinished(rows: Sequence[Mapping[str, float]], train: Mapping[str, Any]) -> str | None:
+    """Say where a run stopped that reached neither its last epoch nor early stopping, as `Run.finished` counts."""
+    done, last, patience = int(rows[-1]["epoch"]), train.get("epochs"), train.get("stop_epochs", 0)
+    if last is None or done >= last:
+        return None
+    accuracy = train.get("watch", "loss") == "accuracy"
+    watched = [1 - row["public_accuracy"] if accuracy else row["public_loss"] for row in rows]
+    best = int(rows[watched.index(min(watched))]["epoch"])
+    if patience and done - best >= patience:
+        return None
+    return f"after epoch {done} of {last}"
 
 
 def _score(row: Mapping[str, float], select: str) -> float:
@@ -122,7 +169,10 @@ def _notes(runs: Sequence[Figures]) -> list[str]:
     keys = sorted({key for settings in known for key in settings})
     differing = [key for key in keys if len({json.dumps(settings.get(key)) for settings in known}) > 1]
     others = [key for key in differing if key != "train.seed"]
-    notes = []
+    notes = [f"{run.name} is not finished: it stands {run.unfinished}" for run in runs if run.unfinished]
+    judged = [run.weights_sha256 for run in runs if run.weights_sha256 is not None]
+    if len(set(judged)) < len(judged):
+        notes.append("the same weights were judged more than once")
     if others:
         notes.append(f"the runs differ in more than the seed: {', '.join(others)}")
     seeds = [settings.get("train.seed") for settings in known]

@@ -12,9 +12,10 @@ from affect.cli.media import expand, is_picture
 from affect.errors import AffectError, FrameError, MediaError
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
+from affect.pictures import whole_faces
 from affect.plugins import PluginHost
 from affect.settings.load import load_settings
-from affect.types import ByteArray, FloatArray
+from affect.types import ByteArray
 from affect.vision.crop import crop_faces
 from affect.vision.decode import decode
 from affect.vision.detector import area
@@ -62,7 +63,7 @@ def read_crops(
         try:
             image = decode(path.read_bytes(), settings.vision).image
             if detector is None:
-                affine = np.array([[image.shape[1], 0, 0], [0, image.shape[0], 0]], np.float32)
+                crop = whole_faces([image], spec, device.torch)
             else:
                 with torch.inference_mode():
                     (found,) = detector.detect([image])
@@ -70,7 +71,8 @@ def read_crops(
                     raise FrameError("no face found; pass --cropped if the picture is one")
                 largest = max(found, key=lambda face: area(face.box))
                 affine = crop_affine(largest.box, largest.landmarks, spec.crop)
-            faces.append(FaceCrop(name, path, _cut(image, affine, spec, device)))
+                crop = crop_faces([image], [affine], size=spec.size, channels=spec.channels, device=device.torch)
+            faces.append(FaceCrop(name, path, crop))
         except (AffectError, OSError) as exc:
             problems.append(f"{path}: {exc}")
     if not faces:
@@ -82,7 +84,3 @@ def as_rgb(crop: torch.Tensor) -> ByteArray:
     """Return a crop [C, S, S], 0-1, as uint8 RGB [S, S, 3]."""
     grey_or_rgb = crop.detach().cpu().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
     return np.ascontiguousarray(np.broadcast_to(grey_or_rgb, (*grey_or_rgb.shape[:2], 3)))
-
-
-def _cut(image: ByteArray, affine: FloatArray, spec: InputSpec, device: Device) -> torch.Tensor:
-    return crop_faces([image], [affine], size=spec.size, channels=spec.channels, device=device.torch)

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from affect.errors import BackendError, ErrorCode
 from affect.inference.checkpoint import InputSpec
-from affect.inference.classify import probabilities
+from affect.inference.classify import normalise, probabilities
 from affect.labels import EMOTIONS
 from affect.pictures import FaceClassifier
 
@@ -54,12 +54,11 @@ class Opened:
         self.spec: InputSpec = backend.input
         self.temperature: float = backend.temperature
         self.device = classifier.device.torch
-        self._mean = torch.tensor(self.spec.mean, device=self.device).view(1, -1, 1, 1)
-        self._std = torch.tensor(self.spec.std, device=self.device).view(1, -1, 1, 1)
+        self._backend = classifier.backend
 
     def logits(self, crops: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 7] of crops [N, C, S, S], 0-1; differentiable."""
-        logits: torch.Tensor = self.model((crops - self._mean) / self._std)
+        logits: torch.Tensor = self.model(normalise(crops, self._backend))
         return logits
 
     def probabilities(self, crops: torch.Tensor) -> torch.Tensor:

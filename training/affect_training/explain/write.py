@@ -15,13 +15,10 @@ from affect_training.explain.attribution import gradcam, occlusion
 from affect_training.explain.dream import dream
 from affect_training.explain.faces import FaceCrop
 from affect_training.explain.figures import activation_sheet, attribution_plot, dream_plot, filter_sheet
+from affect_training.explain.kinds import OF_FACES, WHAT
 from affect_training.explain.network import Opened, describe
 from affect_training.report.page import Section, write_page
 from affect_training.report.style import Plot
-
-WHAT = ("filters", "activations", "gradcam", "occlusion", "deepdream")
-OF_FACES = ("activations", "gradcam", "occlusion")
-"""What needs a face; filters need none, DeepDream starts from noise without."""
 
 MOST_ON_PAGE = 24
 """Faces on the page; the files have all."""
@@ -32,7 +29,7 @@ class ExplainSettings:
     """What is explained, and how.
 
     Attributes:
-        what: Of `WHAT`.
+        what: Of `kinds.WHAT`.
         emotion: Number of the emotion explained by Grad-CAM and occlusion; each face's most probable by default.
         layer: Of Grad-CAM; the last with places by default.
         seed: Of DeepDream.

@@ -20,9 +20,9 @@ from affect.errors import CheckpointError
 from affect.inference.checkpoint import InputSpec, Sidecar
 from affect.inference.device import Device
 from affect.inference.torch_backend import TorchBackend
+from affect.pictures import whole_faces
 from affect.plugins import PluginHost
 from affect.types import ByteArray, FloatArray
-from affect.vision.crop import crop_faces
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -126,12 +126,7 @@ def run_session(session: "InferenceSession", faces: FloatArray) -> FloatArray:
 
 def faces_of(images: ByteArray, spec: InputSpec) -> FloatArray:
     """Turn grey faces, uint8 [N, H, W], into what the network is given: float32 [N, C, S, S], as serving does."""
-    height, width = images.shape[1:]
-    whole = np.array([[width, 0, 0], [0, height, 0]], np.float32)
-    colour = [np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8) for image in images]
-    crops = crop_faces(
-        colour, [whole] * len(colour), size=spec.size, channels=spec.channels, device=torch.device("cpu")
-    ).numpy()
+    crops = whole_faces(list(images), spec, torch.device("cpu")).numpy()
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
     return np.asarray((crops - mean) / std, np.float32)
 

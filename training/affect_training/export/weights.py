@@ -1,6 +1,8 @@
 """From a run to what the service loads: safetensors, sidecar, and the predictions on PublicTest."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +11,8 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from affect.errors import MediaError
-from affect.inference.checkpoint import InputSpec, Metric, Sidecar, save_checkpoint
+from affect.errors import MediaError, SettingsError
+from affect.inference.checkpoint import InputSpec, Metric, Sidecar, save_checkpoint, weights_bytes
 from affect.labels import EMOTIONS
 from affect.vision.geometry import FER2013_CROP
 from affect_training.config import RunConfig
@@ -21,6 +23,8 @@ from affect_training.predict import predict_logits
 if TYPE_CHECKING:
     from affect_training.run import Run
 
+FER2013 = ("fer2013", "icml")
+"""Kinds of data (`data_set` of run.json) that are FER2013; runs from before that was written down had no other."""
 DATA = "FER2013 (Goodfellow et al. 2013) Training split; selected on PublicTest. Research licence of the data set."
 LICENCE = "MIT for the weights file; FER2013 itself is for research"
 SPLIT = "PublicTest"
@@ -35,11 +39,13 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
     Args:
         run: A run with a best epoch.
         weights: Where the safetensors file goes; sidecar and predictions go beside it.
-        data: What the weights have seen, in words; told from the run's configuration when not given.
+        data: What the weights have seen and under which terms, in words; told from the run when not given, which takes
+            FER2013.
         licence: Terms of the weights file; likewise.
 
     Raises:
         MediaError: The run was trained on other data than it was opened with.
+        SettingsError: The run was trained on other data than FER2013, and `data` does not say what they are.
         CheckpointError: The run has no best epoch yet.
     """
     facts = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
@@ -48,6 +54,7 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
             f"{run.folder} was trained on data with sha256 {facts['data_sha256'][:16]}…, this is "
             f"{run.data.sha256[:16]}…; name the data of the run"
         )
+    described = {"data": data_of(run.config, facts, data), "licence": licence or licence_of(run.config, facts)}
     model = run.best()
     dtype = store_as(model)
     split = run.validation
@@ -86,20 +93,29 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
             "selection": f"epoch with the best {SPLIT} {run.config.train.select}; temperature on {SPLIT}, NLL and ECE "
             "cross-fitted in halves (*_half: temperature of the even rows, figure of the odd ones)",
         },
-        data=data or data_of(run.config),
-        licence=licence or licence_of(run.config),
         predictions=predictions.name,
+        **described,
     )
+
+
+def exported_sha256(model: nn.Module) -> str:
+    """Return the sha256 of the weights file that `export` makes of a network; the network stays as it is."""
+    state = model.state_dict()
+    return hashlib.sha256(weights_bytes(state, _dtype(state))).hexdigest()
 
 
 def store_as(model: nn.Module) -> torch.dtype:
     """Round a network's weights, in place, to what is stored: float16, or float32 when a value is too large for it."""
     state = model.state_dict()
-    floating = {name: t for name, t in state.items() if t.is_floating_point()}
-    if not all(bool(t.half().isfinite().all()) for t in floating.values()):
-        return torch.float32
-    model.load_state_dict({**state, **{name: t.half().float() for name, t in floating.items()}})
-    return torch.float16
+    dtype = _dtype(state)
+    if dtype is torch.float16:
+        model.load_state_dict({name: t.half().float() if t.is_floating_point() else t for name, t in state.items()})
+    return dtype
+
+
+def _dtype(state: Mapping[str, torch.Tensor]) -> torch.dtype:
+    fits = all(bool(t.half().isfinite().all()) for t in state.values() if t.is_floating_point())
+    return torch.float16 if fits else torch.float32
 
 
 def figures_of(logits: metrics.Floats, split: Split) -> dict[str, Metric]:
@@ -134,9 +150,26 @@ def figures_of(logits: metrics.Floats, split: Split) -> dict[str, Metric]:
     }
 
 
-def data_of(config: RunConfig) -> str:
-    """Say what the weights of a run have seen."""
-    parts = [DATA]
+def data_of(config: RunConfig, facts: Mapping[str, Any], about: str | None = None) -> str:
+    """Say what the weights of a run have seen.
+
+    Args:
+        config: Of the run.
+        facts: Its run.json.
+        about: What the user says of the data and their licence. Of FER2013 it replaces our own words; of other data it
+            is what we know beside the name.
+
+    Raises:
+        SettingsError: Other data than FER2013, and nothing is said about them.
+    """
+    name = _foreign(facts)
+    if about and name is None:
+        return about
+    if name is not None and not about:
+        raise SettingsError(
+            f"the run was trained on {name!r}, not on FER2013; say what that is and under which licence: --about TEXT"
+        )
+    parts = [DATA if name is None else f"{name}: {about}".rstrip(".") + "."]
     if config.data.votes:
         parts.append("FER+ votes (Barsoum et al. 2016) of the same faces.")
     if config.data.aux:
@@ -148,14 +181,24 @@ def data_of(config: RunConfig) -> str:
     return " ".join(parts)
 
 
-def licence_of(config: RunConfig) -> str:
+def licence_of(config: RunConfig, facts: Mapping[str, Any]) -> str:
     """Say under which terms the weights of a run are, as far as the run can know."""
+    name = _foreign(facts)
     foreign = [
+        *([f"the faces of {name}"] if name is not None else []),
         *(["the auxiliary sets"] if config.data.aux else []),
         *(["the starting weights"] if config.init != "none" else []),
         *(["the teachers"] if config.train.teacher else []),
     ]
-    return LICENCE + (f"; {' and '.join(foreign)} have terms of their own" if foreign else "")
+    ours = LICENCE if name is None else "MIT for the weights file"
+    return ours + (f"; {' and '.join(foreign)} have terms of their own" if foreign else "")
+
+
+def _foreign(facts: Mapping[str, Any]) -> str | None:
+    """Return the name of the data set when it is not FER2013."""
+    data_set = facts.get("data_set") or {}
+    kind = data_set.get("kind", FER2013[0])
+    return None if kind in FER2013 else _bare(str(data_set.get("name") or kind))
 
 
 def without_places(facts: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from affect.labels import EMOTIONS
 from affect_training.evaluation import metrics
 from affect_training.evaluation.metrics import Labels
+from affect_training.export.weights import FER2013
 from affect_training.report.facts import CardFacts
 from affect_training.report.markdown import mapping, plain, sentence, table, value_of
 from affect_training.report.measured import (
@@ -18,6 +19,7 @@ from affect_training.report.measured import (
     evaluation_part,
     figures_part,
     learner_part,
+    whole_pictures_part,
 )
 
 _NAMES = tuple(e.value for e in EMOTIONS)
@@ -30,13 +32,17 @@ MUST_NOT = (
     "Diagnosis, lie detection, advertising, or policing.",
     "In the EU, on learners or staff at all, except for medical or safety reasons (AI Act, Art. 5(1)(f)).",
 )
-LIMITS = (
+FER2013_LIMITS = (
     "FER2013 is made of web search results for emotion words: posed and acted faces more than everyday ones, 48x48 "
     "pixels, grey. People agree with its labels in about 65 of 100 cases (Goodfellow et al. 2013).",
     "Age, gender, origin and skin colour of its faces are not recorded, so error rates of groups are unknown unless a "
     "table below gives them. Expect that they differ.",
-    "An expression is no measurement of what a person feels.",
 )
+OTHER_LIMITS = (
+    "What faces the data show, who labelled them and how far people agree is for whoever brought the data to say.",
+    "Error rates of groups of people are unknown unless a table below gives them. Expect that they differ.",
+)
+LIMITS = ("An expression is no measurement of what a person feels.",)
 _WEAK_RECALL, _MUCH_CONFUSED, _FALL = 0.5, 0.15, 0.10
 """Below, above and by which recall, a confusion and a fall of accuracy are named as failures."""
 
@@ -53,6 +59,7 @@ def card(facts: CardFacts) -> str:
         classes_part(facts),
         calibration_part(facts),
         *(evaluation_part(evaluation) for evaluation in facts.evaluations),
+        *(whole_pictures_part(found) for found in facts.whole_pictures),
         learner_part(facts),
         _failures(facts),
         _configuration(facts),
@@ -80,16 +87,17 @@ def _network(facts: CardFacts) -> list[str]:
         rows.append(("sha256", f"`{facts.weights_sha256}`"))
     lines = [*table(("what", ""), rows), ""]
     if facts.members:
-        figure = "accuracy with all members up to this one"
-        lines += [
-            "## Members",
-            "",
-            *table(
-                ("member", "weight", figure),
-                [(v.name, f"{v.weight:.3f}", value_of(v.metrics.get("accuracy"))) for v in facts.members],
-            ),
-            "",
+        head = ("member", "weight", "accuracy with all members up to this one", "sha256")
+        members = [
+            (
+                v.name,
+                f"{v.weight:.3f}",
+                value_of(v.metrics.get("accuracy")),
+                f"`{v.weights_sha256}`" if v.weights_sha256 else "",
+            )
+            for v in facts.members
         ]
+        lines += ["## Members", "", *table(head, members), ""]
     return lines
 
 
@@ -113,14 +121,20 @@ def _data(facts: CardFacts) -> list[str]:
     if faces:
         rows = [(split, f"{count:,}", str(blank.get(split, 0))) for split, count in faces.items()]
         lines += [*table(("split", "faces", "blank, dropped"), rows), ""]
-    init = str(facts.config.get("init", "none"))
-    if init != "none":
-        notes = dict(facts.recipe.init_notes) if facts.recipe else {}
-        lines += [f"**Pretrained start** `{init}`. {notes.get(init.partition(':')[0], '')}".rstrip(), ""]
+    for known in (facts, *(voter.facts for voter in facts.members)):
+        lines += _pretrained(known, whose="" if known is facts else f" of {known.name}") if known else []
     if facts.training.get("data_sha256"):
         lines += [f"sha256 of the data file: `{facts.training['data_sha256']}`", ""]
     lines += [f"**Licence.** {sentence(facts.licence) if facts.licence else 'Not stated.'}", ""]
     return lines
+
+
+def _pretrained(facts: CardFacts, whose: str) -> list[str]:
+    init = str(facts.config.get("init", "none"))
+    if init == "none":
+        return []
+    notes = dict(facts.recipe.init_notes) if facts.recipe else {}
+    return [f"**Pretrained start**{whose} `{init}`. {notes.get(init.partition(':')[0], '')}".rstrip(), ""]
 
 
 def _selection(facts: CardFacts) -> list[str]:
@@ -181,7 +195,17 @@ def _failures(facts: CardFacts) -> list[str]:
                 f"An attacker who knows the network and may change each pixel by {hardest.epsilon:g} of 255 grey "
                 f"levels brings accuracy to {hardest.accuracy:.2f}."
             )
-    return ["## Known failures", "", *(f"- {line}" for line in (*found, *LIMITS)), ""]
+    for pictures in facts.whole_pictures:
+        if pictures.recall < 1:
+            found.append(f"{100 * (1 - pictures.recall):.0f} % of faces in whole pictures are not found at all.")
+    return ["## Known failures", "", *(f"- {line}" for line in (*found, *limits_of(facts))), ""]
+
+
+def limits_of(facts: CardFacts) -> tuple[str, ...]:
+    """Return what limits any such classifier, and what the data that it or its members were trained on limit."""
+    known = [voter.facts for voter in facts.members if voter.facts is not None] or [facts]
+    kinds = {mapping(one.training.get("data_set")).get("kind", FER2013[0]) in FER2013 for one in known}
+    return (*(FER2013_LIMITS if True in kinds else ()), *(OTHER_LIMITS if False in kinds else ()), *LIMITS)
 
 
 def _class_failures(counts: Labels) -> list[str]:

@@ -1,69 +1,31 @@
 """What is known of a classifier, gathered from where it lies: weights with a sidecar, an ensemble's manifest, a run.
 
-Figures come from the sidecar, from the PublicTest answers beside it, and from the JSON files of
-`affect-train evaluate`. Nothing is loaded and nothing is run here but files.
+Figures come from the sidecar, from the PublicTest answers beside it, and from the JSON files of `affect-train evaluate`
+and `affect-train fullframe`, which must be of the same weights. Nothing is run here; only an ensemble is opened.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from affect.errors import CheckpointError, SettingsError
+from affect.inference.backend import Backend
 from affect.inference.checkpoint import InputSpec, Metric, Sidecar, load_sidecar
+from affect.inference.device import Device
+from affect.inference.voting import Ballot, fingerprint
 from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect.settings.fit import LearnerFit
-from affect_training.evaluation.adversarial import Adversarial
-from affect_training.evaluation.groups import GroupReport
+from affect.settings.root import weights_path
+from affect_training.evaluation.identity import weights_in_force
 from affect_training.evaluation.metrics import Floats, Labels
-from affect_training.evaluation.report import Interval, SingleView
-from affect_training.evaluation.robustness import Robustness
-
-
-class Evaluation(BaseModel):
-    """What is used of a JSON file of `affect-train evaluate`; `source` is the name of the file."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    source: str
-    backend: str
-    split: str
-    tta: str
-    n: int
-    accuracy: float
-    accuracy_ci95: Interval
-    macro_f1: float
-    macro_recall: float
-    ece: float
-    nll: float
-    single_view: SingleView | None = None
-    robustness: Robustness | None = None
-    adversarial: Adversarial | None = None
-    groups: GroupReport | None = None
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """Read a JSON file of `affect-train evaluate`.
-
-    Raises:
-        SettingsError: No such file, or it is none; names file and field.
-    """
-    try:
-        return Evaluation.model_validate({**json.loads(path.read_text(encoding="utf-8")), "source": path.name})
-    except (OSError, ValueError, TypeError) as exc:
-        if isinstance(exc, ValidationError):
-            first = exc.errors()[0]
-            why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        else:
-            why = str(exc)
-        raise SettingsError(f"{path}: expected a JSON file of `affect-train evaluate --json` ({why})") from exc
+from affect_training.report.further import Evaluation, Further, WholePictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +38,16 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Voter:
-    """A member of an ensemble: name, weight in the vote, figures of the vote of all members up to this one."""
+    """A member of an ensemble: name, weight in the vote, figures of the vote of all members up to this one.
+
+    `weights_sha256` is that of the weights the vote was found with; None when they are not one file.
+    """
 
     name: str
     weight: float
     metrics: Mapping[str, Metric]
     facts: "CardFacts | None" = None
+    weights_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +58,8 @@ class CardFacts:
         name: What to call it.
         summary: In a sentence; empty when unknown.
         architecture, parameters, megabytes, input, temperature, weights_sha256: None when there is no such thing.
+        fingerprint: Of an ensemble, which has no weights file of its own; None when unknown.
+        place: The weights file or the manifest, for messages.
         data, licence: In words.
         training: As in the sidecar: configuration, faces, versions, commit, best epoch, minutes.
         metrics: Figures with their split, number of faces and interval.
@@ -100,7 +68,7 @@ class CardFacts:
         learner: What was fitted on these weights to read learner states.
         members: Of an ensemble.
         vote: How those vote; empty otherwise.
-        evaluations: Further figures.
+        evaluations, whole_pictures: Further figures; see `with_evaluations`.
     """
 
     name: str
@@ -111,6 +79,8 @@ class CardFacts:
     input: InputSpec | None = None
     temperature: float | None = None
     weights_sha256: str | None = None
+    fingerprint: str | None = None
+    place: Path | None = None
     data: str = ""
     licence: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -121,6 +91,7 @@ class CardFacts:
     members: tuple[Voter, ...] = ()
     vote: str = ""
     evaluations: tuple[Evaluation, ...] = ()
+    whole_pictures: tuple[WholePictures, ...] = ()
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -129,34 +100,64 @@ class CardFacts:
         return found if isinstance(found, Mapping) else {}
 
 
-def find_facts(name: str, host: PluginHost, evaluations: Sequence[Evaluation] = ()) -> CardFacts:
+def find_facts(
+    name: str, host: PluginHost, evaluations: Sequence[Further] = (), *, backend: Backend | None = None
+) -> CardFacts:
     """Gather the facts of a registered backend, a weights file, or an ensemble's manifest.
 
     Args:
         name: Of the backend, or a path that ends in `.safetensors` or `.json`.
-        host: The plugins, for summaries and recipes.
+        host: The plugins, for summaries, recipes, and which weights are configured.
         evaluations: Further figures.
+        backend: The backend itself, if it is open already. One without a weights file of its own is opened otherwise:
+            an ensemble alone knows who votes.
 
     Raises:
-        SettingsError: The backend has no weights file of its own, or the manifest is none.
+        SettingsError: The backend has neither weights file nor members, the manifest is none, or figures are of other
+            weights.
         PluginError: No such backend.
-        CheckpointError: There is no sidecar, or it is damaged.
+        CheckpointError: There is no sidecar, it is damaged, or a member has other weights than the vote was found with.
     """
     if name.endswith(".json"):
-        return _of_manifest(Path(name), host, tuple(evaluations))
-    weights = host.weights_of(name)
-    if weights is None:
-        raise SettingsError(
-            f"backend {name!r} has no weights file of its own; for an ensemble, name its manifest (…/members.json)"
-        )
-    registered = not name.endswith(".safetensors")
+        return with_evaluations(_of_manifest(Path(name), host), evaluations)
+    registered = weights_path(name) is None
     summary = host.backends.get(name).summary if registered else ""
-    return of_weights(name if registered else weights.stem, weights, host, summary, tuple(evaluations))
+    weights = weights_in_force(name, host)
+    if weights is not None:
+        return with_evaluations(of_weights(name if registered else weights.stem, weights, host, summary), evaluations)
+    manifest = _manifest_of(name, host) if backend is None else getattr(backend, "manifest", None)
+    if manifest is None:
+        raise SettingsError(f"backend {name!r} has neither a weights file of its own nor members")
+    return with_evaluations(_of_vote(name, manifest, Path(), host), evaluations)
 
 
-def of_weights(
-    name: str, weights: Path, host: PluginHost, summary: str = "", evaluations: tuple[Evaluation, ...] = ()
-) -> CardFacts:
+def with_evaluations(facts: CardFacts, found: Sequence[Further]) -> CardFacts:
+    """Add further figures.
+
+    Raises:
+        SettingsError: They are of other weights, or do not say of which; names both.
+    """
+    mine, whose = facts.weights_sha256 or facts.fingerprint, facts.place or facts.name
+    for figures in found:
+        theirs = figures.weights_sha256 or figures.fingerprint
+        if theirs is None and (mine is not None or figures.backend != facts.name):
+            raise SettingsError(
+                f"{figures.source} does not say which weights it judged (its backend is {figures.backend}); measure "
+                f"{whose} again"
+            )
+        if theirs != mine:
+            raise SettingsError(
+                f"{figures.source} judged other weights ({figures.backend}, {str(theirs)[:12]}) than those of {whose} "
+                f"({mine[:12] if mine else 'of no known sum'}); measure these"
+            )
+    return replace(
+        facts,
+        evaluations=tuple(one for one in found if isinstance(one, Evaluation)),
+        whole_pictures=tuple(one for one in found if isinstance(one, WholePictures)),
+    )
+
+
+def of_weights(name: str, weights: Path, host: PluginHost, summary: str = "") -> CardFacts:
     """Gather the facts of a weights file from its sidecar and the answers beside it."""
     if weights.suffix != ".safetensors":
         raise SettingsError(f"{weights}: a card is made of a .safetensors file with its sidecar, or of a manifest")
@@ -173,6 +174,7 @@ def of_weights(
         input=sidecar.input,
         temperature=sidecar.temperature,
         weights_sha256=sidecar.weights_sha256,
+        place=weights,
         data=sidecar.data,
         licence=sidecar.licence,
         training=sidecar.training,
@@ -180,7 +182,6 @@ def of_weights(
         recipe=recipe,
         answers=_answers(weights, sidecar),
         learner=sidecar.learner,
-        evaluations=evaluations,
     )
 
 
@@ -205,31 +206,49 @@ def _answers(weights: Path, sidecar: Sidecar) -> Answers | None:
     return Answers(probabilities / probabilities.sum(axis=1, keepdims=True), labels)
 
 
-def _of_manifest(path: Path, host: PluginHost, evaluations: tuple[Evaluation, ...]) -> CardFacts:
+def _manifest_of(name: str, host: PluginHost) -> Mapping[str, Any] | None:
+    backend = host.create_backend(name, Device("cpu"))
+    try:
+        found = getattr(backend, "manifest", None)
+    finally:
+        backend.close()
+    return found if isinstance(found, Mapping) else None
+
+
+def _of_manifest(path: Path, host: PluginHost) -> CardFacts:
+    name = path.parent.parent.name.removeprefix("affect_") if path.stem == "members" else path.stem
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        members = tuple(_voter(member, path.parent, host) for member in manifest["members"])
-        metrics = {name: Metric.model_validate(metric) for name, metric in manifest.get("metrics", {}).items()}
-        vote = f"{manifest['vote']} vote" + (", each face and its mirror image" if manifest["mirror"] else "")
+        return replace(_of_vote(name, manifest, path.parent, host), place=path)
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise SettingsError(f"{path}: expected a manifest of `affect-train ensemble` ({exc!r})") from exc
+
+
+def _of_vote(name: str, manifest: Mapping[str, Any], folder: Path, host: PluginHost) -> CardFacts:
+    """Gather the facts of an ensemble from its manifest's content; files are relative to the folder."""
+    entries = manifest["members"]
+    members = tuple(_voter(entry, folder, host) for entry in entries)
+    vote = f"{manifest['vote']} vote" + (", each face and its mirror image" if manifest["mirror"] else "")
     known = [member.facts for member in members if member.facts is not None]
     sizes = [facts.megabytes for facts in known if facts.megabytes is not None]
     whole = len(known) == len(members)
-    name = path.parent.parent.name if path.stem == "members" else path.stem
+    licences = {facts.name: facts.licence for facts in known if facts.licence}
+    if len(set(licences.values())) > 1:
+        licences = {name: f"{name}: {licence}" for name, licence in licences.items()}
     return CardFacts(
-        name=name.removeprefix("affect_") if path.stem == "members" else name,
+        name=name,
         summary=f"{len(members)} members, {vote}",
         parameters=sum(facts.parameters or 0 for facts in known) if whole else None,
         megabytes=sum(sizes) if whole else None,
         input=known[0].input if known else None,
+        temperature=entries[-1].get("temperature"),
+        fingerprint=_fingerprint(manifest, members),
         data="\n\n".join(dict.fromkeys(f"{facts.name}: {facts.data}" for facts in known if facts.data)),
-        licence="\n\n".join(dict.fromkeys(facts.licence for facts in known if facts.licence)),
-        training={"selection": manifest.get("selection", {})},
-        metrics=metrics,
+        licence="\n\n".join(dict.fromkeys(licences.values())),
+        training={"selection": _selection(manifest)},
+        metrics={key: Metric.model_validate(metric) for key, metric in manifest.get("metrics", {}).items()},
         members=members,
         vote=vote,
-        evaluations=evaluations,
     )
 
 
@@ -239,5 +258,33 @@ def _voter(member: Mapping[str, Any], folder: Path, host: PluginHost) -> Voter:
         facts = find_facts(name, host)
     except (SettingsError, CheckpointError):
         facts = None
+    expected, found = member.get("weights_sha256"), facts.weights_sha256 if facts else None
+    if expected and found and expected != found:
+        raise CheckpointError(
+            f"ensemble member {name}: its weights ({found[:12]}) are not those the vote was found with "
+            f"({expected[:12]}); run `affect-train ensemble` again"
+        )
     metrics = {key: Metric.model_validate(metric) for key, metric in member.get("metrics", {}).items()}
-    return Voter(facts.name if facts else Path(name).stem, float(member["weight"]), metrics, facts)
+    return Voter(facts.name if facts else Path(name).stem, float(member["weight"]), metrics, facts, expected or found)
+
+
+def _fingerprint(manifest: Mapping[str, Any], members: Sequence[Voter]) -> str | None:
+    """Return the fingerprint of the backend that serves this manifest; None when a member is not fully known."""
+    ballots = []
+    for entry, member in zip(manifest["members"], members, strict=True):
+        facts, temperature = member.facts, entry.get("temperature")
+        if facts is None or facts.input is None or facts.temperature is None or temperature is None:
+            return None
+        identity = facts.weights_sha256 or facts.fingerprint
+        weight = member.weight if manifest["vote"] == "weighted" else 1.0
+        ballots.append(Ballot(identity, facts.temperature, facts.input, weight, temperature))
+    return fingerprint(ballots, manifest["vote"], mirror=bool(manifest["mirror"]))
+
+
+def _selection(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the members were found, without a gain that is of another vote: earlier manifests had it always."""
+    selection = dict(manifest.get("selection", {}))
+    complete = selection.get("keep") == "all" or len(manifest["members"]) == len(selection.get("candidates", ()))
+    if manifest["vote"] != "weighted" or not complete:
+        selection.pop("gain", None)
+    return selection

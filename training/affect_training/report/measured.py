@@ -1,11 +1,14 @@
 """The parts of a card that hold figures: of the sidecar, by emotion, calibration, robustness, groups, states."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from affect.labels import EMOTIONS
 from affect_training.evaluation import metrics
-from affect_training.evaluation.metrics import Labels
-from affect_training.report.facts import CardFacts, Evaluation
+from affect_training.evaluation.metrics import ClassReliability, Labels
+from affect_training.report.facts import CardFacts
+from affect_training.report.further import Evaluation, WholePictures
 from affect_training.report.markdown import interval, table
 
 _NAMES = tuple(e.value for e in EMOTIONS)
@@ -13,12 +16,19 @@ _WORDS = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
     "macro_recall": "macro recall",
-    "nll": "NLL",
+    "nll": "NLL, cross-fitted",
     "ece": "ECE, cross-fitted",
     "ece_half": "ECE, temperature of the other half",
     "nll_half": "NLL, temperature of the other half",
     "ece_uncalibrated": "ECE without temperature",
 }
+_BY_CLASS = (
+    "Class by class: how sure the guesses of an emotion are and how many are right, and the calibration error of the "
+    "probability of that emotion over all faces."
+)
+_SMALLEST = 1e-7
+"""The smallest number that answers kept in float16 tell from 0."""
+RELIABILITY_HEAD = ("emotion", "guessed", "confidence", "right", "difference", "ECE")
 
 
 def figures_part(facts: CardFacts) -> list[str]:
@@ -45,8 +55,8 @@ def figures_part(facts: CardFacts) -> list[str]:
         for value, word in (
             (found.macro_f1, "macro-F1"),
             (found.macro_recall, "macro recall"),
-            (found.ece, "ECE"),
-            (found.nll, "NLL"),
+            (found.ece, "ECE") if found.ece_cross_fitted is None else (found.ece_cross_fitted, "ECE, cross-fitted"),
+            (found.nll, "NLL") if found.nll_cross_fitted is None else (found.nll_cross_fitted, "NLL, cross-fitted"),
         ):
             rows.append((f"{word}, {views}", f"{value:.4f}", "", where, str(found.n)))
     if not rows:
@@ -74,7 +84,7 @@ def classes_part(facts: CardFacts) -> list[str]:
     return [
         "## Emotions",
         "",
-        "PublicTest, single view.",
+        "PublicTest, as it votes." if facts.members else "PublicTest, single view.",
         "",
         *table(head, rows),
         "",
@@ -99,32 +109,58 @@ def calibration_part(facts: CardFacts) -> list[str]:
         if half := facts.metrics.get("ece_half"):
             line += f" On one half alone, with the temperature of the other: {half.value:.4f}."
         lines += [line, ""]
-    if facts.answers is not None:
-        lines += [
-            "Class by class: how sure the guesses of an emotion are and how many are right, and the calibration error "
-            "of the probability of that emotion over all faces.",
-            "",
-            *table(("emotion", "guessed", "confidence", "right", "difference", "ECE"), class_reliability(facts)),
-            "",
-        ]
+    if facts.answers is not None and len(facts.answers.labels) > 1:
+        logits = np.log(np.clip(facts.answers.probabilities, _SMALLEST, None))
+        crossed = metrics.cross_fitted(logits, facts.answers.labels)
+        figures = dict(zip(_NAMES, metrics.class_reliability(crossed, facts.answers.labels), strict=True))
+        lines += [f"{_BY_CLASS} Each half has the temperature of the other.", ""]
+        lines += [*table(RELIABILITY_HEAD, reliability_rows(figures)), ""]
+    for found in facts.evaluations:
+        if found.class_reliability:
+            views = "single view" if found.tta == "none" else found.tta
+            crossed_too = " Each half has the temperature of the other." if found.ece_cross_fitted is not None else ""
+            lines += [f"The same on {found.split}, {views}, from {found.source}.{crossed_too}", ""]
+            lines += [*table(RELIABILITY_HEAD, reliability_rows(found.class_reliability)), ""]
     return ["## Calibration", "", *lines] if lines else []
 
 
-def class_reliability(facts: CardFacts) -> list[tuple[str, ...]]:
-    """Return (emotion, guessed, confidence, right, difference, ECE) of each emotion on PublicTest."""
-    assert facts.answers is not None
-    probabilities, labels = facts.answers.probabilities, facts.answers.labels
-    guess, top = probabilities.argmax(1), probabilities.max(axis=1)
+def reliability_rows(figures: Mapping[str, ClassReliability]) -> list[tuple[str, ...]]:
+    """Return the cells below `RELIABILITY_HEAD`, a row for each emotion."""
     rows: list[tuple[str, ...]] = []
-    for k, name in enumerate(_NAMES):
-        said = guess == k
-        error = metrics.classwise_ece(probabilities[:, [k]], np.where(labels == k, 0, 1))
-        if said.any():
-            sure, right = float(top[said].mean()), float((labels[said] == k).mean())
-            rows.append((name, str(said.sum()), f"{sure:.3f}", f"{right:.3f}", f"{sure - right:+.3f}", f"{error:.3f}"))
+    for name, found in figures.items():
+        if found.confidence is None or found.right is None:
+            rows.append((name, "0", "", "", "", f"{found.ece:.3f}"))
         else:
-            rows.append((name, "0", "", "", "", f"{error:.3f}"))
+            sure, right = found.confidence, found.right
+            shares = (f"{sure:.3f}", f"{right:.3f}", f"{sure - right:+.3f}")
+            rows.append((name, str(found.guessed), *shares, f"{found.ece:.3f}"))
     return rows
+
+
+def whole_pictures_part(found: WholePictures) -> list[str]:
+    """Write what becomes of faces in whole pictures."""
+    missed = ", ".join(f"{name} {gone} of {count}" for name, (gone, count) in found.missed.items())
+    low, high = found.difference_ci95
+    rows = [
+        ("faces found", f"{found.recall:.3f} ({interval(found.recall_ci95)})"),
+        ("right in the frame that finds them", f"{found.accuracy_first:.3f} of the found"),
+        ("right in the next frame, tracked", f"{found.accuracy_tracked:.3f} of the found"),
+        ("right as the data set crops them", f"{found.accuracy_direct:.3f} of the found"),
+        ("the same, all faces", f"{found.accuracy_direct_all:.3f}"),
+        ("tracked minus cropped, 95 %", f"{low:+.3f} to {high:+.3f}"),
+        ("missed", missed),
+        ("boxes where no face was laid", str(found.false_faces)),
+    ]
+    where = f" of {found.split}" if found.split else ""
+    return [
+        "## Whole pictures",
+        "",
+        f"{found.n} faces{where}, enlarged, laid into pictures, found by `{found.detector}`, tracked and cropped. From "
+        f"{found.source}.",
+        "",
+        *table(("what", ""), rows),
+        "",
+    ]
 
 
 def evaluation_part(found: Evaluation) -> list[str]:

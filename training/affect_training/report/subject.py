@@ -1,24 +1,27 @@
 """Who is judged: a run's best weights or a backend, its answers on a split, and everything known of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from affect.errors import AffectError, MediaError
+from affect.errors import AffectError, MediaError, SettingsError
+from affect.inference.backend import Backend
 from affect.inference.device import Device
-from affect.pictures import load_backend
+from affect.pictures import FaceClassifier, load_backend
 from affect.plugins import PluginHost
-from affect.settings.load import load_settings
 from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
+from affect_training.evaluation.identity import identity_of
 from affect_training.evaluation.metrics import Floats
-from affect_training.report.facts import Answers, CardFacts, Evaluation, find_facts
+from affect_training.evaluation.report import FITTED_ON, cross_fitted
+from affect_training.report.facts import Answers, CardFacts, find_facts, with_evaluations
+from affect_training.report.further import Further
 from affect_training.report.history import Epoch, read_log
-
-SELECTED_ON = "PublicTest"
+from affect_training.teachers import installed_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,53 +56,68 @@ class Subject:
 
 
 def open_subject(
-    name: str, data: FaceData, split_name: str, device: str, evaluations: tuple[Evaluation, ...] = ()
+    name: str,
+    data: FaceData,
+    split_name: str,
+    device: str,
+    evaluations: Sequence[Further] = (),
+    about: str | None = None,
 ) -> Subject:
     """Ask a run's best weights or a backend about a split.
 
     Args:
-        name: The folder of a run, a registered backend, or a `.safetensors` file.
+        name: The folder of a run, a registered backend, a `.safetensors` file, or the manifest of an ensemble.
         data: The faces; for a run, those it was trained on.
         split_name: Which of its splits.
         device: `auto | cpu | cuda:N`.
-        evaluations: Further figures for the card.
+        evaluations: Further figures for the card, of the same weights.
+        about: What a run was trained on and under which licence, when that is not FER2013.
 
     Raises:
         MediaError: The data has no such split, or the split no faces, or the run saw other data.
+        SettingsError: Figures are of other weights, or nothing is said about a run's data.
         AffectError: The run or backend could not be opened.
     """
+    if Path(name).is_dir():
+        return _of_run(Path(name), data, split_name, device, evaluations, about)
+    if about:
+        raise SettingsError(f"--about is for the folder of a run; {name} says itself what it has seen")
+    return _of_backend(name, split_name, _faces(data, split_name), device, evaluations)
+
+
+def _faces(data: FaceData, split_name: str) -> Split:
     split = data.split(split_name)
     if not len(split):
         raise MediaError(f"{split_name}: no faces to report on")
-    if Path(name).is_dir():
-        return _of_run(Path(name), data, split_name, split, device, evaluations)
-    return _of_backend(name, split_name, split, device, evaluations)
+    return split
 
 
 def _of_run(
-    folder: Path, data: FaceData, split_name: str, split: Split, device: str, evaluations: tuple[Evaluation, ...]
+    folder: Path, data: FaceData, split_name: str, device: str, evaluations: Sequence[Further], about: str | None
 ) -> Subject:
-    from affect_training.export.weights import data_of, figures_of, licence_of, without_places
+    from affect_training.export.weights import data_of, exported_sha256, figures_of, licence_of, without_places
     from affect_training.predict import predict_logits
     from affect_training.run import open_run
 
     run = open_run(folder, data, Device(device))
+    split = _faces(run.data, split_name)
     kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if kept["data_sha256"] != data.sha256:
         raise MediaError(
             f"{folder} was trained on data with sha256 {kept['data_sha256'][:16]}…, this is {data.sha256[:16]}…; name "
             "the data of the run"
         )
+    seen = data_of(run.config, kept, about)
     model = run.best()
     chosen = predict_logits(model, run.validation, run.normalise, run.device)
     temperature = metrics.fit_temperature(chosen, run.validation.labels)
-    logits = chosen if split_name == SELECTED_ON else predict_logits(model, split, run.normalise, run.device)
+    logits = chosen if split_name == FITTED_ON else predict_logits(model, split, run.normalise, run.device)
     training = {
         **without_places(kept),
         "best_epoch": run.state.best_epoch,
         "epochs": run.state.epoch,
         "minutes": round(run.state.seconds / 60, 1),
-        "selection": f"epoch with the best {SELECTED_ON} {run.config.train.select}; temperature on {SELECTED_ON}",
+        "selection": f"epoch with the best {FITTED_ON} {run.config.train.select}; temperature on {FITTED_ON}",
     }
     facts = CardFacts(
         name=folder.name,
@@ -107,47 +125,40 @@ def _of_run(
         architecture=run.spec.architecture,
         parameters=sum(p.numel() for p in model.parameters()),
         temperature=round(temperature, 4),
-        data=data_of(run.config),
-        licence=licence_of(run.config),
+        weights_sha256=exported_sha256(model),
+        place=folder,
+        data=seen,
+        licence=licence_of(run.config, kept),
         training=training,
         metrics=figures_of(chosen, run.validation),
         recipe=run.spec,
         answers=Answers(metrics.softmax(chosen, temperature), run.validation.labels),
-        evaluations=evaluations,
     )
     log = folder / "log.csv"
+    raw, served = metrics.softmax(logits), metrics.softmax(logits, temperature)
     return Subject(
         name=folder.name,
         split_name=split_name,
         split=split,
-        raw=metrics.softmax(logits),
-        served=metrics.softmax(logits, temperature),
-        honest=_honest(logits, split, split_name, temperature),
+        raw=raw,
+        served=served,
+        honest=_honest(raw, served, split, split_name),
         temperature=temperature,
-        facts=facts,
+        facts=with_evaluations(facts, evaluations),
         provenance=training,
         log=read_log(log) if log.exists() else (),
         best_epoch=run.state.best_epoch or None,
     )
 
 
-def _of_backend(name: str, split_name: str, split: Split, device: str, evaluations: tuple[Evaluation, ...]) -> Subject:
-    classifier = load_backend(name, device=device)
+def _of_backend(name: str, split_name: str, split: Split, device: str, evaluations: Sequence[Further]) -> Subject:
+    host = installed_host()
+    classifier = _opened(name, host, device)
+    facts = with_evaluations(_facts_of(name, classifier.backend, host), evaluations)
     served = classifier.probabilities(list(split.images)).astype(np.float64)
     temperature = classifier.backend.temperature
     raw = metrics.without_temperature(served, temperature)
-    host = PluginHost(load_settings().settings.plugins)
-    try:
-        facts = find_facts(name, host, evaluations)
-    except AffectError:  # a backend need not have weights of its own: what it says of itself is all there is
-        facts = CardFacts(
-            name=name,
-            summary=host.backends.get(name).summary if name in host.backends else "",
-            input=classifier.backend.input,
-            temperature=temperature,
-            evaluations=evaluations,
-        )
-    if facts.answers is None and split_name == SELECTED_ON:
+    if facts.answers is None and split_name == FITTED_ON:
         facts = replace(facts, answers=Answers(served, split.labels))
     return Subject(
         name=facts.name,
@@ -155,14 +166,50 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
         split=split,
         raw=raw,
         served=served,
-        honest=_honest(np.log(np.clip(raw, 1e-45, None)), split, split_name, temperature),
+        honest=_honest(raw, served, split, split_name),
         temperature=temperature,
         facts=facts,
         provenance={**facts.training, "judged_on": classifier.device.description},
     )
 
 
-def _honest(logits: Floats, split: Split, split_name: str, temperature: float) -> Floats:
-    if split_name == SELECTED_ON and len(split) > 1:
-        return metrics.cross_fitted(logits, split.labels)
-    return metrics.softmax(logits, temperature)
+def _opened(name: str, host: PluginHost, device: str) -> FaceClassifier:
+    if not name.endswith(".json"):
+        return load_backend(name, device=device)
+    where = Device(device)
+    return FaceClassifier(host.configured("ensemble", {"manifest": name}).create_backend("ensemble", where), where)
+
+
+def _facts_of(name: str, backend: Backend, host: PluginHost) -> CardFacts:
+    """Gather what is known of an open backend.
+
+    Raises:
+        SettingsError: What would be described are other weights than those it runs with.
+        AffectError: Its sidecar, manifest or answers are damaged.
+    """
+    identity = identity_of(backend)
+    try:
+        facts = find_facts(name, host, backend=backend)
+    except AffectError:
+        if hasattr(backend, "sidecar") or hasattr(backend, "manifest"):
+            raise
+        # A backend need not have weights of its own: what it says of itself is all there is.
+        return CardFacts(
+            name=name,
+            summary=host.backends.get(name).summary if name in host.backends else "",
+            input=backend.input,
+            temperature=backend.temperature,
+            fingerprint=identity["fingerprint"],
+        )
+    running = identity["weights_sha256"]
+    if running is not None and facts.weights_sha256 not in (None, running):
+        raise SettingsError(
+            f"{name} runs with other weights ({running[:12]}) than {facts.place} ({str(facts.weights_sha256)[:12]}), "
+            "which a card would describe; name its .safetensors file"
+        )
+    return facts
+
+
+def _honest(raw: Floats, served: Floats, split: Split, split_name: str) -> Floats:
+    crossed = cross_fitted(raw[None], split.labels, split_name)
+    return served if crossed is None else crossed

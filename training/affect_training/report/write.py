@@ -9,15 +9,15 @@ import numpy as np
 
 from affect.labels import EMOTIONS
 from affect_training.evaluation import metrics
-from affect_training.evaluation.report import Report, judge
+from affect_training.evaluation.report import FITTED_ON, Report, judge
 from affect_training.report import plots
 from affect_training.report.card import card
 from affect_training.report.examples import example_sheet, one_of_each, surest_errors
 from affect_training.report.history import curves
-from affect_training.report.measured import class_reliability
+from affect_training.report.measured import RELIABILITY_HEAD, reliability_rows
 from affect_training.report.page import Section, Table, Tile, facts_table, write_page
 from affect_training.report.style import Plot
-from affect_training.report.subject import SELECTED_ON, Subject
+from affect_training.report.subject import Subject
 
 Progress = Callable[[str], None]
 
@@ -52,7 +52,9 @@ def write_report(subject: Subject, out: Path, *, examples: bool = True, progress
         for plot in section.plots:
             _save(plot, out, progress)
     (out / "card.md").write_text(text, encoding="utf-8")
-    (out / "report.json").write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    identity = {"weights_sha256": subject.facts.weights_sha256, "fingerprint": subject.facts.fingerprint}
+    figures = json.dumps({**report.to_json(), **identity}, indent=2) + "\n"
+    (out / "report.json").write_text(figures, encoding="utf-8")
     page = out / "report.html"
     note = f"{subject.facts.summary or 'Report'} · {subject.split_name}, {len(subject.split):,} faces, single view"
     write_page(page, subject.name, note, sections, _tiles(subject, report))
@@ -63,16 +65,18 @@ def _tiles(subject: Subject, report: Report) -> list[Tile]:
     def interval(ci95: tuple[float, float]) -> str:
         return f"95 %: {ci95[0]:.3f} to {ci95[1]:.3f}"
 
-    before, after = metrics.ece(subject.raw, subject.split.labels), metrics.ece(subject.honest, subject.split.labels)
+    crossed = ", cross-fitted" if report.ece_cross_fitted is not None else ""
+    ece = report.ece if report.ece_cross_fitted is None else report.ece_cross_fitted
+    nll = report.nll if report.nll_cross_fitted is None else report.nll_cross_fitted
     return [
         Tile("Accuracy", f"{100 * report.accuracy:.1f} %", interval(report.accuracy_ci95)),
         Tile("Macro-F1", f"{report.macro_f1:.3f}", interval(report.macro_f1_ci95)),
         Tile("Macro recall", f"{report.macro_recall:.3f}", interval(report.macro_recall_ci95)),
         Tile("Cohen's kappa", f"{report.kappa:.3f}", interval(report.kappa_ci95)),
-        Tile("ECE", f"{after:.3f}", f"{before:.3f} before temperature {subject.temperature:.2f}"),
         Tile(
-            "NLL", f"{metrics.nll(subject.honest, subject.split.labels):.3f}", f"{report.nll_uncalibrated:.3f} before"
+            f"ECE{crossed}", f"{ece:.3f}", f"{report.ece_uncalibrated:.3f} before temperature {report.temperature:.2f}"
         ),
+        Tile(f"NLL{crossed}", f"{nll:.3f}", f"{report.nll_uncalibrated:.3f} before"),
     ]
 
 
@@ -93,16 +97,17 @@ def _results(subject: Subject, report: Report) -> list[Section]:
             for e, f in zip(EMOTIONS, figures, strict=True)
         ),
     )
-    fitted_here = subject.split_name == SELECTED_ON
+    crossed = report.ece_cross_fitted is not None
     how = (
         "each half of the faces with the temperature fitted on the other half"
-        if fitted_here
-        else f"temperature {subject.temperature:.2f}, fitted on {SELECTED_ON}"
+        if crossed
+        else f"temperature {subject.temperature:.2f}, fitted on {FITTED_ON}"
     )
-    tables: tuple[Table, ...] = ()
-    if subject.facts.answers is not None:
-        head = ("emotion", "guessed", "confidence", "right", "difference", "ECE")
-        tables = (Table(f"Reliability by emotion, {SELECTED_ON}", head, tuple(class_reliability(subject.facts))),)
+    reliability = Table(
+        f"Reliability by emotion{', cross-fitted' if crossed else ''}",
+        RELIABILITY_HEAD,
+        tuple(reliability_rows(report.class_reliability)),
+    )
     return [
         Section("Confusion", plots=plots.confusion_plots(counts)),
         Section("Emotions", plots=(plots.class_bars(figures),), tables=(table,)),
@@ -112,7 +117,7 @@ def _results(subject: Subject, report: Report) -> list[Section]:
                 plots.reliability_plot(subject.raw, subject.honest, subject.split.labels, how),
                 plots.confidence_plot(subject.served, subject.split.labels),
             ),
-            tables=tables,
+            tables=(reliability,),
         ),
     ]
 

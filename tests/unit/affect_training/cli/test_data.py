@@ -36,9 +36,9 @@ def call(*arguments: object) -> Result:
 
 
 def test_info_counts_faces_classes_blanks_and_votes(faces: Path, tmp_path: Path) -> None:
-    output = call("info", "--data", faces, "--votes", "--json", tmp_path / "info.json").output
+    output = call("info", "--data", faces, "--votes", "--json", tmp_path / "there/info.json").output
     assert "2 (100.0%)" in output
-    facts = json.loads((tmp_path / "info.json").read_text())
+    facts = json.loads((tmp_path / "there/info.json").read_text())
     assert facts["data"] == "fer2013.csv"
     assert f"sha256 {facts['sha256']}" in output
     training = facts["splits"]["Training"]
@@ -51,16 +51,16 @@ def test_info_counts_faces_classes_blanks_and_votes(faces: Path, tmp_path: Path)
 
 
 def test_leaks_are_reported(faces: Path, tmp_path: Path) -> None:
-    output = call("leaks", "--data", faces, "--json", tmp_path / "leaks.json").output
+    output = call("leaks", "--data", faces, "--json", tmp_path / "there/leaks.json").output
     assert "Training / PublicTest: 1 faces of Training show 1 of PublicTest" in output
     assert "PublicTest 3 sad, Training 0 happy" in output
-    assert json.loads((tmp_path / "leaks.json").read_text())["photographs"] == 1
+    assert json.loads((tmp_path / "there/leaks.json").read_text())["photographs"] == 1
 
 
 def test_a_sheet_is_drawn_where_the_user_says(faces: Path, tmp_path: Path) -> None:
-    output = call("sheet", "--data", faces, "-o", tmp_path / "sheet.png", "--per-class", 3).output
+    output = call("sheet", "--data", faces, "-o", tmp_path / "there/sheet.png", "--per-class", 3).output
     assert "do not publish" in output
-    image = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE)
+    image = cv2.imread(str(tmp_path / "there/sheet.png"), cv2.IMREAD_GRAYSCALE)
     assert image is not None
     assert image.shape == (7 * 50 + 2, 120 + 3 * 50 + 2)
 

@@ -126,7 +126,10 @@ def test_the_manifest_serves_what_was_found(
     assert manifest["vote"] == vote
     assert manifest["mirror"] is True
     assert manifest["selection"]["data_sha256"] == "f" * 64
-    assert manifest["selection"]["gain"]["found"] >= 0
+    if vote == "weighted":
+        assert manifest["selection"]["gain"]["found"] >= 0
+    else:  # of the weighted vote, which this is not
+        assert "gain" not in manifest["selection"]
     for entry in manifest["members"]:
         file = (out.parent / entry["file"]).resolve()
         assert str(file) in members
@@ -137,6 +140,26 @@ def test_the_manifest_serves_what_was_found(
     accuracy = float((served.argmax(1) == faces.labels).mean())
     assert accuracy == pytest.approx(manifest["metrics"]["accuracy"]["value"], abs=2 / 140)  # rounding of a batch
     assert backend.temperature == manifest["members"][-1]["temperature"]
+
+
+@pytest.mark.parametrize(("tta", "views"), [("shift-mirror", 10), ("augmented", 9)])
+def test_more_views_than_the_service_has_are_for_the_tables(
+    tmp_path: Path, host: PluginHost, members: list[str], faces: Split, tta: str, views: int
+) -> None:
+    out = tmp_path / "e.json"
+    result = call(tmp_path, *members, "--tta", tta, "--keep", "all", "-o", str(out))
+    assert f"PublicTest, n=140, tta {tta}" in result.output
+    assert len(list((tmp_path / "runs/cache/predictions").iterdir())) == 3 * (
+        views - 1
+    )  # two of them are asked at once
+    manifest = json.loads(out.read_text())
+    assert (manifest["mirror"], manifest["selection"]["tta"]) == (True, tta)
+    written = manifest["metrics"]["accuracy"]["value"]
+    assert f"face and mirror image: accuracy {written:.4f}"[:-1] in result.output
+    device = Device("cpu")
+    backend = host.configured("ensemble", {"manifest": str(out)}).create_backend("ensemble", device)
+    served = FaceClassifier(backend, device).probabilities(list(faces.images))
+    assert float((served.argmax(1) == faces.labels).mean()) == pytest.approx(written, abs=2 / 140)
 
 
 def test_a_toml_file_is_a_configuration_of_the_service(tmp_path: Path, host: PluginHost, members: list[str]) -> None:
@@ -187,7 +210,7 @@ def test_predictions_are_kept_for_the_next_search(
     [
         (lambda m: [m[0], "-o", "e.json"], "at least two members"),
         (lambda m: [m[0], m[1], m[0], "-o", "e.json"], r"named twice: .*m0\.safetensors"),
-        (lambda m: [m[0], m[1], "-o", "e.yaml"], r"e\.yaml: an ensemble is written as \.json or \.toml"),
+        (lambda m: [m[0], m[1], "-o", "e.yaml"], r"e\.yaml: an ensemble is written as \.json, or \.toml"),
         (lambda m: [m[0], m[1], "--keep", "0", "-o", "e.json"], "--keep is best, all or a number"),
         (lambda m: [m[0], m[1], "--vote", "weighted", "--search", "0", "-o", "e.json"], "needs a search"),
     ],
@@ -219,9 +242,23 @@ def test_members_that_cannot_be_served_together_leave_no_manifest(
 def test_a_service_that_answers_otherwise_is_noticed(
     tmp_path: Path, host: PluginHost, members: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    out = tmp_path / "e.toml"
+    call(tmp_path, *members, "--keep", "1", "-o", str(out))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("e.*")}
     monkeypatch.setattr(ensemble_file, "FaceClassifier", _Uniform)
     with pytest.raises(BackendError, match=r"answers otherwise than when it was found: \d+ of 140 faces"):
-        call(tmp_path, *members, "-o", str(tmp_path / "e.json"))
+        call(tmp_path, *members, "--keep", "all", "-o", str(out))
+    # What was there before is as it was.
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("e.*")} == before
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anybody_is_asked(
+    tmp_path: Path, host: PluginHost, members: list[str]
+) -> None:
+    (tmp_path / "e.json").mkdir()
+    with pytest.raises(SettingsError, match=r"e\.json: cannot be written"):
+        call(tmp_path, *members, "-o", str(tmp_path / "e.toml"))
+    assert not (tmp_path / "runs/cache/predictions").exists()
 
 
 class _Uniform:

@@ -78,6 +78,7 @@ def test_a_file_of_one_split_is_enough(held_back: Path, tmp_path: Path, tta: str
     assert found["accuracy_ci95"][0] < 24 / 28 < found["accuracy_ci95"][1]
     assert np.trace(found["confusion"]) == 24
     assert len(found["data_sha256"]) == 64
+    assert (found["weights_sha256"], found["fingerprint"], found["limit"]) == (None, None, None)
     assert (found["single_view"] is None) == (tta == "none")
     assert "0.8571" in result.output
     assert "surprise" in result.output
@@ -98,7 +99,7 @@ def test_two_models_are_tested_against_each_other(held_back: Path, tmp_path: Pat
     out = tmp_path / "out.json"
     result = call("fake", "--data", held_back, "--split", "PrivateTest", "--against", "worse", "--json", out)
     found = figures(out)["against"]
-    assert found["backend"] == "worse"
+    assert (found["backend"], found["weights_sha256"]) == ("worse", None)
     # Half as bright, only every seventh label is met: 0 by the first face, and the mislabelled last one.
     assert (found["only_first"], found["only_second"]) == (20, 0)
     assert found["p"] < 1e-4
@@ -118,7 +119,24 @@ def test_robustness_is_measured_when_asked_for(held_back: Path, tmp_path: Path) 
 def test_a_limit_scores_some_of_the_faces(held_back: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     call("fake", "--data", held_back, "--split", "PrivateTest", "--limit", "10", "--json", out)
-    assert figures(out)["n"] == 10
+    assert (figures(out)["n"], figures(out)["limit"]) == (10, 10)
+    call("fake", "--data", held_back, "--split", "PrivateTest", "--limit", "28", "--json", out)
+    assert (figures(out)["n"], figures(out)["limit"]) == (28, None)
+
+
+def test_on_the_split_of_the_temperature_figures_are_cross_fitted_and_say_so(tmp_path: Path) -> None:
+    data, out = write_csv(tmp_path / "public.csv", ["PublicTest"] * 28), tmp_path / "out.json"
+    result = call("fake", "--data", data, "--json", out)
+    found = figures(out)
+    assert f"{found['ece_cross_fitted']:.4f}" in result.output
+    assert "ECE, cross-fitted" in result.output
+    assert "fitted here" in result.output
+    assert found["class_reliability"]["fear"]["guessed"] == 4
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(held_back: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be written"):
+        call("unheard-of", "--data", held_back, "--split", "PrivateTest", "--json", tmp_path)
 
 
 def test_groups_of_data_without_groups_are_an_error(held_back: Path) -> None:
@@ -139,6 +157,7 @@ def test_the_bundled_network_by_name_and_by_path(held_back: Path, tmp_path: Path
     found = figures(out)
     assert (found["backend"], found["n"]) == (backend, 7)
     assert found["temperature"] == load_sidecar(WEIGHTS).temperature
+    assert found["weights_sha256"] == load_sidecar(WEIGHTS).weights_sha256
     assert ("adversarial" in found) == bool(more)
     if more:
         assert {attack["attack"] for attack in found["adversarial"]["attacks"]} == {"fgsm", "pgd"}

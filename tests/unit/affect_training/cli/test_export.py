@@ -8,8 +8,10 @@ from click.testing import CliRunner, Result
 from support.tiny import TINY, install_tiny, tiny_faces, write_fer2013
 
 from affect.errors import AffectError, SettingsError
-from affect.inference.checkpoint import load_sidecar
+from affect.inference.checkpoint import load_sidecar, sidecar_path
 from affect.inference.device import Device
+from affect.labels import STATES
+from affect.settings.fit import LearnerFit
 
 
 @pytest.fixture
@@ -61,6 +63,34 @@ def test_weights_become_onnx_without_any_data(run: Path, data: Path, tmp_path: P
     said = call(tmp_path / "net.safetensors", "-o", tmp_path / "other.onnx").output
     assert "64 patches of a photograph" in said
     assert (tmp_path / "other.onnx").exists()
+
+
+def test_a_learner_fit_that_an_export_drops_is_told(run: Path, data: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "net.safetensors"
+    assert "learner fit" not in call(run, "-o", weights, "--data", data).output
+    fit = LearnerFit(
+        backend="net",
+        weights_sha256=load_sidecar(weights).weights_sha256,
+        emission=dict.fromkeys(STATES, (1 / 7,) * 7),
+        emission_prior=1.0,
+        data="",
+        data_sha256="0",
+        faces=1,
+        people=1,
+    )
+    for sha256, kept in ((load_sidecar(weights).weights_sha256, True), ("0" * 64, False)):
+        changed = load_sidecar(weights).model_copy(update={"learner": fit, "weights_sha256": sha256})
+        sidecar_path(weights).write_text(changed.model_dump_json())
+        said = call(run, "-o", weights, "--data", data).output
+        assert ("run `affect-train learner fit` again" in said) != kept
+        assert (load_sidecar(weights).learner == fit) == kept
+
+
+def test_the_configured_weights_are_what_is_exported(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECT_PLUGINS__CNN__WEIGHTS", str(tmp_path / "gone.safetensors"))
+    call("cnn", "-o", tmp_path / "net.onnx", error="gone.safetensors")
 
 
 def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path) -> None:

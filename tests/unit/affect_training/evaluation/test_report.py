@@ -5,7 +5,8 @@ import pytest
 import torch
 from affect_training.data import Split
 from affect_training.evaluation import metrics
-from affect_training.evaluation.report import evaluate, judge
+from affect_training.evaluation.report import Report, judge
+from affect_training.evaluation.tta import Tta, predict_views
 
 from affect.errors import MediaError
 from affect.inference.device import Device
@@ -26,6 +27,11 @@ class Unsure(FakeBackend):
     def predict(self, faces: torch.Tensor) -> torch.Tensor:
         """Return logits from seven columns of the left half."""
         return faces[:, 0, :, :21].reshape(len(faces), -1, 7).mean(1) * 9
+
+
+def evaluate(classifier: FaceClassifier, name: str, split_name: str, split: Split, tta: Tta = "none") -> Report:
+    views = predict_views(classifier, split.images, tta)
+    return judge(views, split.labels, name, split_name, tta, temperature=classifier.backend.temperature)
 
 
 @pytest.fixture
@@ -86,11 +92,45 @@ def test_views_are_averaged_and_the_single_view_told_apart(unsure: FaceClassifie
     assert report.nll != alone.nll
 
 
+def test_on_the_split_of_the_temperature_figures_are_cross_fitted_too(unsure: FaceClassifier, noisy: Split) -> None:
+    report = evaluate(unsure, "unsure", "PublicTest", noisy)
+    logits = unsure.backend.predict(torch.from_numpy(noisy.images)[:, None] / 255).double().numpy()
+    crossed = metrics.cross_fitted(logits, noisy.labels)
+    assert report.ece_cross_fitted == pytest.approx(metrics.ece(crossed, noisy.labels), abs=1e-5)
+    assert report.nll_cross_fitted == pytest.approx(metrics.nll(crossed, noisy.labels), abs=1e-5)
+    assert report.ece_classwise_cross_fitted == pytest.approx(metrics.classwise_ece(crossed, noisy.labels), abs=1e-5)
+    assert report.reliability_cross_fitted is not None
+    by_class = metrics.class_reliability(crossed, noisy.labels)
+    assert [f.ece for f in report.class_reliability.values()] == pytest.approx([f.ece for f in by_class], abs=1e-5)
+    # In-sample, a temperature looks better than it is.
+    assert report.nll_cross_fitted is not None
+    best = metrics.fit_temperature(logits, noisy.labels)
+    assert metrics.nll(metrics.softmax(logits, best), noisy.labels) < report.nll_cross_fitted
+
+
+def test_elsewhere_nothing_needs_cross_fitting(unsure: FaceClassifier, noisy: Split) -> None:
+    report = evaluate(unsure, "unsure", "PrivateTest", noisy, "mirror")
+    assert (report.ece_cross_fitted, report.nll_cross_fitted, report.reliability_cross_fitted) == (None, None, None)
+    assert report.single_view is not None
+    assert report.single_view.ece_cross_fitted is None
+    served = predict_views(unsure, noisy.images, "mirror").mean(axis=0)
+    assert list(report.class_reliability.values()) == metrics.class_reliability(served, noisy.labels)
+
+
+def test_the_temperature_of_several_views_is_fitted_on_the_first(unsure: FaceClassifier, noisy: Split) -> None:
+    report = evaluate(unsure, "unsure", "PublicTest", noisy, "mirror")
+    alone = evaluate(unsure, "unsure", "PublicTest", noisy)
+    assert report.single_view is not None
+    assert report.single_view.nll_cross_fitted == alone.nll_cross_fitted
+    raw = np.log(predict_views(unsure, noisy.images, "mirror")) * 2
+    even = np.arange(80) % 2 == 0
+    expected = np.empty((80, 7))
+    for half in (even, ~even):
+        temperature = metrics.fit_temperature(raw[0, ~half], noisy.labels[~half])
+        expected[half] = (metrics.softmax(raw[0, half], temperature) + metrics.softmax(raw[1, half], temperature)) / 2
+    assert report.nll_cross_fitted == pytest.approx(metrics.nll(expected, noisy.labels), abs=1e-6)
+
+
 def test_a_split_without_faces_is_refused_by_name(classifier: FaceClassifier, faces: Split) -> None:
     with pytest.raises(MediaError, match="PrivateTest: no faces"):
         evaluate(classifier, "fake", "PrivateTest", faces.take(np.empty(0, np.int64)))
-
-
-def test_judging_kept_answers_is_evaluating(classifier: FaceClassifier, faces: Split) -> None:
-    views = classifier.probabilities(list(faces.images)).astype(np.float64)[None]
-    assert judge(views, faces.labels, "fake", "PublicTest") == evaluate(classifier, "fake", "PublicTest", faces)

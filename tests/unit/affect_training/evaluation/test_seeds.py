@@ -12,7 +12,7 @@ HEADER = "epoch,lr,train_loss,public_loss,public_accuracy,public_macro_recall,se
 
 def run(folder: Path, rows: str, *, select: str = "accuracy", data: str = "aa", **train: Any) -> Path:
     folder.mkdir()
-    config = {"recipe": "tiny", "model": {}, "train": {"select": select, **train}}
+    config = {"recipe": "tiny", "model": {}, "train": {"select": select, "epochs": rows.count("\n"), **train}}
     (folder / "run.json").write_text(json.dumps({"config": config, "data_sha256": data}))
     (folder / "log.csv").write_text(HEADER + rows)
     return folder
@@ -50,16 +50,44 @@ def test_what_is_more_than_another_seed_is_noted(tmp_path: Path) -> None:
     assert summarise([second, twin]).notes == ("the same seed occurs more than once: 1, 1",)
 
 
+ROWS = "1,.1,2,1.5,.40,.30,9\n2,.1,2,1.2,.60,.40,18\n3,.1,2,1.3,.59,.50,27\n4,.1,2,1.4,.61,.1,30\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "unfinished"),
+    [
+        ({"epochs": 4}, False),
+        ({"epochs": 9}, True),
+        ({"epochs": 9, "stop_epochs": 2}, False),  # the loss was lowest two epochs ago
+        ({"epochs": 9, "stop_epochs": 3}, True),
+        ({"epochs": 9, "stop_epochs": 2, "watch": "accuracy"}, True),  # the last epoch was the best
+    ],
+)
+def test_a_run_that_is_not_at_its_end_is_noted(tmp_path: Path, train: dict[str, Any], unfinished: bool) -> None:
+    folder = run(tmp_path / "a", ROWS, **train)
+    expected = (f"{folder} is not finished: it stands after epoch 4 of 9",) if unfinished else ()
+    assert summarise([folder]).notes == expected
+
+
+def test_the_same_weights_under_two_names_are_noted(tmp_path: Path) -> None:
+    first = scores(tmp_path / "a.json", 0.6, weights_sha256="aa")
+    second = scores(tmp_path / "b.json", 0.6, weights_sha256="aa")
+    assert summarise([first, second]).notes == ("the same weights were judged more than once",)
+
+
 def test_evaluations_are_summarised_by_what_all_have(tmp_path: Path) -> None:
     found = summarise([scores(tmp_path / "a.json", 0.6, macro_f1=0.5), scores(tmp_path / "b.json", 0.7)])
     assert list(found.figures) == ["accuracy", "kappa", "nll"]
     assert found.figures["accuracy"].mean == pytest.approx(0.65)
 
 
-@pytest.mark.parametrize("change", [{"split": "PrivateTest"}, {"tta": "mirror"}, {"data_sha256": "bb"}])
-def test_what_was_not_measured_alike_is_not_averaged(tmp_path: Path, change: dict[str, str]) -> None:
-    first = scores(tmp_path / "a.json", 0.6, data_sha256="aa")
-    second = scores(tmp_path / "b.json", 0.7, **{"data_sha256": "aa", **change})
+@pytest.mark.parametrize(
+    "change", [{"split": "PrivateTest"}, {"tta": "mirror"}, {"data_sha256": "bb"}, {"n": 500}, {"limit": 3588}]
+)
+def test_what_was_not_measured_alike_is_not_averaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    alike = {"data_sha256": "aa", "n": 3588}
+    first = scores(tmp_path / "a.json", 0.6, **alike)
+    second = scores(tmp_path / "b.json", 0.7, **{**alike, **change})
     with pytest.raises(SettingsError, match=f"differ in {next(iter(change))}: .*a.json: .*b.json: "):
         summarise([first, second])
 

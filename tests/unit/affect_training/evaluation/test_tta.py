@@ -3,7 +3,7 @@ from typing import cast
 import numpy as np
 import pytest
 from affect_training.data import Split
-from affect_training.evaluation.tta import KINDS, SHIFTS, Tta, predict_views, shifted, views
+from affect_training.evaluation.tta import KINDS, SHIFTS, Tta, augmented, predict_views, served_views, shifted, views
 
 from affect.errors import SettingsError
 from affect.pictures import FaceClassifier
@@ -15,7 +15,9 @@ def pictures() -> ByteArray:
     return np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("none", 1), ("mirror", 2), ("shift", 5), ("shift-mirror", 10)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("none", 1), ("mirror", 2), ("shift", 5), ("shift-mirror", 10), ("augmented", 9)]
+)
 def test_each_kind_has_its_views_and_the_first_is_the_face_itself(kind: Tta, count: int, pictures: ByteArray) -> None:
     seen = list(views(pictures, kind))
     assert len(seen) == count
@@ -50,8 +52,35 @@ def test_shifts_are_two_or_three_pixels() -> None:
     assert np.sum(SHIFTS, axis=0).tolist() == [0, 0]
 
 
+def test_augmented_copies_are_the_same_every_time_and_another_each_time(pictures: ByteArray) -> None:
+    seen = list(views(pictures, "augmented"))
+    np.testing.assert_array_equal(seen[1], pictures[:, :, ::-1])
+    for copy, view in enumerate(seen[2:]):
+        np.testing.assert_array_equal(view, augmented(pictures, copy))
+
+
+def test_an_augmented_copy_stays_near_the_face() -> None:
+    """A bright square in the middle moves by a tenth of the side (and the rotation) at most."""
+    face = np.zeros((40, 48, 48), np.uint8)
+    face[:, 20:28, 20:28] = 255
+    copies = augmented(face, 0).astype(np.float64)
+    mass = copies.sum(axis=(1, 2))
+    down = (copies.sum(axis=2) @ np.arange(48)) / mass - 23.5
+    right = (copies.sum(axis=1) @ np.arange(48)) / mass - 23.5
+    assert max(np.abs(down).max(), np.abs(right).max()) < 0.1 * 48 * 1.2
+    assert min(np.abs(down).max(), np.abs(right).max()) > 2
+    assert 0.75 < mass.min() / (64 * 255) < mass.max() / (64 * 255) < 1.3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_can_be_served_of_a_kind_are_its_first_views(kind: Tta, pictures: ByteArray) -> None:
+    first = list(views(pictures, kind))[: served_views(kind)]
+    for view, expected in zip(first, (pictures, pictures[:, :, ::-1]), strict=False):
+        np.testing.assert_array_equal(view, expected)
+
+
 def test_an_unknown_kind_is_refused_by_name(pictures: ByteArray) -> None:
-    with pytest.raises(SettingsError, match="shift-mirror, not 'flip'"):
+    with pytest.raises(SettingsError, match="shift-mirror, augmented, not 'flip'"):
         next(views(pictures, cast(Tta, "flip")))
 
 

@@ -8,13 +8,13 @@ import torch
 from affect_training.config import DataConfig, RunConfig, TrainConfig
 from affect_training.data import FaceData
 from affect_training.evaluation import metrics
-from affect_training.export.weights import data_of, export, licence_of, store_as
+from affect_training.export.weights import data_of, export, exported_sha256, licence_of, store_as
 from affect_training.predict import predict_logits
 from affect_training.run import Run
 from safetensors.numpy import load_file
 from support.tiny import Tiny
 
-from affect.errors import MediaError
+from affect.errors import MediaError, SettingsError
 from affect.inference.classify import classify
 from affect.inference.device import Device
 from affect.labels import EMOTIONS
@@ -117,16 +117,46 @@ def test_weights_that_float16_cannot_hold_are_stored_as_float32() -> None:
 def test_data_and_licence_name_what_came_from_elsewhere() -> None:
     train = TrainConfig(epochs=1, batch_size=1, lr=0.1)
     plain = RunConfig(recipe="tiny", train=train)
-    assert data_of(plain) == data_of(plain.model_copy(update={"model": {"width": 8}}))
-    assert "terms of their own" not in licence_of(plain)
+    assert data_of(plain, {}) == data_of(
+        plain.model_copy(update={"model": {"width": 8}}), {"data_set": {"kind": "icml"}}
+    )
+    assert "terms of their own" not in licence_of(plain, {})
     taught = train.model_copy(update={"teacher": ("/home/someone/big.safetensors", "cnn")})
     rich = RunConfig(
         recipe="tiny", init="face-api:/home/someone/net", data=DataConfig(votes=True, aux=("kdef",)), train=taught
     )
-    assert "/home" not in data_of(rich)
+    assert "/home" not in data_of(rich, {})
     for part in ("FER+", "kdef", "big.safetensors, cnn", "face-api:net"):
-        assert part in data_of(rich)
-    assert "auxiliary sets and the starting weights and the teachers have terms" in licence_of(rich)
+        assert part in data_of(rich, {})
+    assert "auxiliary sets and the starting weights and the teachers have terms" in licence_of(rich, {})
+
+
+def test_other_data_than_fer2013_are_named_and_want_words(tiny_run: Run, tmp_path: Path) -> None:
+    path = tiny_run.folder / "run.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts["data_set"] = {"kind": "folders", "name": "classroom", "aux": ["kdef"]}
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"trained on 'classroom', not on FER2013; .* --about TEXT"):
+        export(tiny_run, tmp_path / "tiny.safetensors")
+    assert not list(tmp_path.glob("tiny.*"))
+    sidecar = export(tiny_run, tmp_path / "tiny.safetensors", data="pupils who agreed, CC-BY-4.0.")
+    assert sidecar.data == "classroom: pupils who agreed, CC-BY-4.0."
+    assert "FER2013" not in sidecar.data + sidecar.licence
+    assert "the faces of classroom have terms of their own" in sidecar.licence
+
+
+def test_auxiliary_sets_are_named_beside_other_data(tiny_run: Run) -> None:
+    config = tiny_run.config.model_copy(update={"data": DataConfig(aux=("kdef", "jaffe"))})
+    facts = {"data_set": {"kind": "list", "name": "list.csv", "aux": ["kdef", "jaffe"]}}
+    assert data_of(config, facts, "our own") == "list.csv: our own. Auxiliary faces: kdef, jaffe."
+
+
+def test_the_sum_of_an_export_is_known_before_it_is_written(tiny_run: Run, tmp_path: Path) -> None:
+    model = tiny_run.best()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = exported_sha256(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert export(tiny_run, tmp_path / "tiny.safetensors").weights_sha256 == found
 
 
 def test_own_words_for_data_and_licence_win(tiny_run: Run, tmp_path: Path) -> None:

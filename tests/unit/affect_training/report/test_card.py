@@ -10,8 +10,10 @@ from affect_training.evaluation.groups import by_group
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import judge
 from affect_training.evaluation.robustness import robustness
-from affect_training.report.card import LIMITS, MUST_NOT, card
-from affect_training.report.facts import Answers, CardFacts, Evaluation, Voter, find_facts
+from affect_training.report.card import FER2013_LIMITS, LIMITS, MUST_NOT, OTHER_LIMITS, card
+from affect_training.report.facts import Answers, CardFacts, Voter, find_facts
+from affect_training.report.further import Evaluation, WholePictures
+from affect_training.report.measured import reliability_rows
 from click.testing import CliRunner
 
 from affect.inference.checkpoint import Metric
@@ -88,7 +90,16 @@ def test_a_card_says_what_the_files_say(facts: CardFacts) -> None:
 def test_every_card_says_what_it_must_not_be_used_for_and_what_limits_it(facts: CardFacts) -> None:
     for known in (facts, CardFacts(name="nothing known")):
         text = card(known)
-        assert all(f"- {line}" in text for line in (*MUST_NOT, *LIMITS))
+        assert all(f"- {line}" in text for line in (*MUST_NOT, *LIMITS, *FER2013_LIMITS))
+
+
+def test_the_limits_of_a_data_set_are_told_of_what_was_trained_on_it(facts: CardFacts) -> None:
+    training = {**facts.training, "data_set": {"kind": "folders", "name": "classroom", "aux": []}}
+    other = replace(facts, training=training)
+    assert "FER2013 is made of" not in card(other)
+    assert all(f"- {line}" in card(other) for line in (*OTHER_LIMITS, *LIMITS))
+    both = CardFacts(name="pair", members=(Voter("a", 1, {}, facts), Voter("b", 1, {}, other)))
+    assert all(f"- {line}" in card(both) for line in (*FER2013_LIMITS, *OTHER_LIMITS))
 
 
 def test_figures_by_emotion_are_those_of_the_answers(facts: CardFacts, split: Split, answers: Floats) -> None:
@@ -100,13 +111,18 @@ def test_figures_by_emotion_are_those_of_the_answers(facts: CardFacts, split: Sp
     assert [row[1:] for row in found[7:]] == [[f"{v:.2f}" for v in row] for row in metrics.normalised(counts)]
 
 
-def test_reliability_by_emotion(facts: CardFacts, split: Split) -> None:
-    sure = np.full((70, 7), 0.02)
-    sure[:, 3] = 0.88  # happy, always
+def test_reliability_by_emotion_is_cross_fitted(facts: CardFacts, split: Split, answers: Floats) -> None:
+    sure = answers.copy()
+    sure[:, 4] = 0.0  # sad, never, and float16 has no less
     found = rows(card(replace(facts, answers=Answers(sure, split.labels))), "Calibration")
-    assert found[3][:5] == ["happy", "70", "0.880", "0.143", "+0.737"]
-    assert found[0][:3] == ["angry", "0", ""]
-    assert float(found[3][5]) == pytest.approx(0.88 - 1 / 7, abs=1e-3)
+    crossed = metrics.cross_fitted(np.log(np.clip(sure, 1e-7, None)), split.labels)
+    expected = metrics.class_reliability(crossed, split.labels)
+    assert [row[0] for row in found] == [e.value for e in EMOTIONS]
+    for row, figures in zip(found, expected, strict=True):
+        assert row[1] == str(figures.guessed)
+        assert row[5] == f"{figures.ece:.3f}"
+    assert found[4][1:5] == ["0", "", "", ""]
+    assert found[3][2] == f"{expected[3].confidence:.3f}"
 
 
 def test_failures_are_found_not_written(facts: CardFacts, split: Split) -> None:
@@ -139,6 +155,10 @@ def test_evaluations_add_other_splits_robustness_attacks_and_groups(
     text = card(replace(facts, evaluations=(found,)))
     figures = {row[0]: row for row in rows(text, "Figures")}
     assert figures["accuracy, mirror"][3:] == ["PrivateTest, private.json", "70"]
+    assert figures["ECE, mirror"][1] == f"{report['ece']:.4f}"
+    calibration = rows(text, "Calibration")
+    assert calibration[-7:] == [list(row) for row in reliability_rows(found.class_reliability)]
+    assert "The same on PrivateTest, mirror, from private.json." in text
     assert "accuracy, single view" in figures
     assert [row[0].split(" (")[0] for row in rows(text, "Robustness")] == list(curves.curves)
     assert rows(text, "Under attack") == [["PGD", "0.600", "0.050"]]
@@ -147,10 +167,53 @@ def test_evaluations_add_other_splits_robustness_attacks_and_groups(
     assert "may change each pixel by 2 of 255 grey levels brings accuracy to 0.05." in text
 
 
+def test_on_the_split_of_the_temperature_an_evaluation_shows_its_cross_fitted_figures(
+    facts: CardFacts, split: Split, answers: Floats
+) -> None:
+    report = judge(answers[None], split.labels, "fine-1", "PublicTest").to_json()
+    found = Evaluation.model_validate({**report, "source": "public.json"})
+    figures = {row[0]: row for row in rows(card(replace(facts, evaluations=(found,))), "Figures")}
+    assert figures["ECE, cross-fitted, single view"][1] == f"{report['ece_cross_fitted']:.4f}"
+    assert figures["NLL, cross-fitted, single view"][1] == f"{report['nll_cross_fitted']:.4f}"
+    assert "ECE, single view" not in figures
+
+
+def test_faces_in_whole_pictures_have_a_part(facts: CardFacts) -> None:
+    found = WholePictures(
+        source="full.json",
+        backend="fine-1",
+        split="PublicTest",
+        detector="mtcnn",
+        n=100,
+        found=90,
+        recall=0.9,
+        recall_ci95=(0.84, 0.95),
+        accuracy_first=0.61,
+        accuracy_tracked=0.62,
+        accuracy_direct=0.63,
+        accuracy_direct_all=0.6,
+        difference_ci95=(-0.04, 0.02),
+        missed={"sad": (2, 9), "happy": (0, 20)},
+        false_faces=3,
+    )
+    text = card(replace(facts, whole_pictures=(found,)))
+    table = dict(rows(text, "Whole pictures"))
+    assert table["faces found"] == "0.900 (0.840-0.950)"
+    assert table["tracked minus cropped, 95 %"] == "-0.040 to +0.020"
+    assert table["missed"] == "sad 2 of 9, happy 0 of 20"
+    assert "100 faces of PublicTest, enlarged, laid into pictures, found by `mtcnn`" in text
+    assert "- 10 % of faces in whole pictures are not found at all." in text
+
+
 def test_an_ensemble_lists_its_members(facts: CardFacts) -> None:
     voter = Voter("cnn", 0.25, {"accuracy": Metric(value=0.7, ci95=(0.6, 0.8), split="PublicTest", n=21)})
-    text = card(CardFacts(name="trio", members=(voter,), vote="weighted vote"))
-    assert rows(text, "Members") == [["cnn", "0.250", "0.7000 (0.600-0.800)"]]
+    known = replace(voter, name="fine-1", facts=facts, weights_sha256=facts.weights_sha256)
+    text = card(CardFacts(name="trio", members=(voter, known), vote="weighted vote"))
+    assert rows(text, "Members") == [
+        ["cnn", "0.250", "0.7000 (0.600-0.800)", ""],
+        ["fine-1", "0.250", "0.7000 (0.600-0.800)", f"`{'ab' * 32}`"],
+    ]
+    assert "**Pretrained start** of fine-1 `faces:package`. Trained on faces of the web; research only." in text
 
 
 def test_learner_states_come_with_their_areas(facts: CardFacts) -> None:

@@ -5,17 +5,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affect_ensemble.plugin import SHIPPED
 from affect_training.data import Split
+from affect_training.evaluation.identity import identity_of
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import judge
 from affect_training.export.weights import export
-from affect_training.report.facts import find_facts, read_evaluation
+from affect_training.report.facts import CardFacts, find_facts, with_evaluations
+from affect_training.report.further import Evaluation, WholePictures, read_evaluation
 from affect_training.run import open_run
 from support.tiny import install_tiny, tiny_faces
 
 from affect.errors import AffectError, CheckpointError, SettingsError
+from affect.inference.checkpoint import load_sidecar
 from affect.inference.device import Device
 from affect.plugins import PluginHost
+from affect.settings import PluginSettings
 
 
 @pytest.fixture
@@ -35,6 +40,14 @@ def evaluation(split: Split, answers: Floats, **more: Any) -> dict[str, Any]:
     return {**judge(answers[None], split.labels, "tiny", "PrivateTest").to_json(), **more}
 
 
+def whole_pictures(**more: Any) -> dict[str, Any]:
+    """What `affect_training.fullframe.FullFrame.to_json` gives."""
+    figures = {"n": 100, "found": 90, "recall": 0.9, "recall_ci95": [0.84, 0.95], "accuracy_first": 0.61}
+    figures |= {"accuracy_tracked": 0.62, "accuracy_direct": 0.63, "accuracy_direct_all": 0.6}
+    figures |= {"difference_ci95": [-0.04, 0.02], "missed": {"sad": [2, 9]}, "false_faces": 3}
+    return {"backend": "tiny", "detector": "mtcnn", **figures, **more}
+
+
 # Evaluations
 
 
@@ -43,10 +56,20 @@ def test_an_evaluation_is_read_with_the_name_of_its_file(split: Split, answers: 
     groups = {"groups": [], "accuracy_gap": 0.1, "accuracy_gap_p": 0.5, "macro_recall_gap": 0.2}
     path.write_text(json.dumps(evaluation(split, answers, groups=groups, data_sha256="0", device="cpu")))
     found = read_evaluation(path)
+    assert isinstance(found, Evaluation)
     assert (found.source, found.backend, found.split, found.n) == ("private.json", "tiny", "PrivateTest", 70)
+    assert found.class_reliability["fear"].guessed == int((answers.argmax(1) == 2).sum())
     assert found.groups is not None
     assert found.groups.accuracy_gap == 0.1
     assert found.robustness is None
+
+
+def test_faces_in_whole_pictures_are_told_from_an_evaluation(tmp_path: Path) -> None:
+    path = tmp_path / "full.json"
+    path.write_text(json.dumps({**whole_pictures(), "backend": "cnn"}))
+    found = read_evaluation(path)
+    assert isinstance(found, WholePictures)
+    assert (found.source, found.recall, found.missed["sad"]) == ("full.json", 0.9, (2, 9))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +81,7 @@ def test_what_is_no_evaluation_is_refused_by_name(content: str | None, why: str,
     if content is not None:
         path.write_text(content)
     with pytest.raises(
-        SettingsError, match=r"e\.json: expected a JSON file of `affect-train evaluate --json`"
+        SettingsError, match=r"e\.json: expected a JSON file of `affect-train evaluate --json` or `fullframe --json`"
     ) as caught:
         read_evaluation(path)
     assert why in caught.value.message
@@ -91,6 +114,48 @@ def test_broken_answers_are_refused(weights: Path, host: PluginHost) -> None:
         find_facts(str(weights), host)
 
 
+def test_figures_of_other_weights_are_refused(
+    weights: Path, host: PluginHost, split: Split, answers: Floats, tmp_path: Path
+) -> None:
+    mine = find_facts(str(weights), host).weights_sha256
+    paths = {name: tmp_path / f"{name}.json" for name in ("mine", "other", "old", "full")}
+    paths["mine"].write_text(json.dumps(evaluation(split, answers, weights_sha256=mine)))
+    paths["other"].write_text(json.dumps(evaluation(split, answers, weights_sha256="ab" * 32)))
+    paths["old"].write_text(json.dumps(evaluation(split, answers)))
+    paths["full"].write_text(json.dumps(whole_pictures(weights_sha256=mine)))
+    read = {name: read_evaluation(path) for name, path in paths.items()}
+    facts = find_facts(str(weights), host, [read["mine"], read["full"]])
+    assert [one.source for one in facts.evaluations] == ["mine.json"]
+    assert [one.source for one in facts.whole_pictures] == ["full.json"]
+    with pytest.raises(
+        SettingsError, match=rf"other\.json judged other weights \(tiny, abababababab\) than .*{weights.name}"
+    ):
+        find_facts(str(weights), host, [read["mine"], read["other"]])
+    with pytest.raises(SettingsError, match=rf"old\.json does not say which weights it judged .*{weights.name} again"):
+        find_facts(str(weights), host, [read["old"]])
+    for other in ("mine", "old"):
+        with pytest.raises(SettingsError, match=rf"{other}\.json"):
+            find_facts("cnn", host, [read[other]])
+
+
+def test_a_backend_that_nothing_tells_from_others_is_known_by_its_name(split: Split, answers: Floats) -> None:
+    content = {**evaluation(split, answers), "source": "e.json"}
+    found = Evaluation.model_validate(content)
+    assert with_evaluations(CardFacts(name="tiny"), [found]).evaluations == (found,)
+    with pytest.raises(SettingsError, match=r"e\.json does not say"):
+        with_evaluations(CardFacts(name="grey"), [found])
+
+
+def test_the_configured_weights_are_described(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_tiny(monkeypatch)
+    host = PluginHost(PluginSettings.model_validate({"cnn": {"weights": str(weights)}}))
+    facts = find_facts("cnn", host)
+    assert (facts.name, facts.place) == ("cnn", weights)
+    assert facts.weights_sha256 == load_sidecar(weights).weights_sha256
+    assert facts.recipe is not None
+    assert facts.recipe.name == "tiny"
+
+
 def test_a_registered_backend_is_found_by_name(host: PluginHost) -> None:
     facts = find_facts("cnn", host)
     assert facts.name == "cnn"
@@ -103,7 +168,7 @@ def test_a_registered_backend_is_found_by_name(host: PluginHost) -> None:
     [
         ("missing.safetensors", "no such weights file"),
         ("nobody", "no backend 'nobody'"),
-        ("ensemble", "has no weights file of its own; for an ensemble, name its manifest"),
+        ("template-mirror", "has neither a weights file of its own nor members"),
         ("missing.json", "expected a manifest"),
     ],
 )
@@ -134,6 +199,43 @@ def test_an_ensemble_has_the_facts_of_its_members(weights: Path, host: PluginHos
     assert facts.parameters == sum(f.parameters or 0 for f in alone)
     assert facts.megabytes == pytest.approx(sum(f.megabytes or 0 for f in alone))
     assert alone[0].licence in facts.licence
+    assert [voter.weights_sha256 for voter in facts.members] == [f.weights_sha256 for f in alone]
+    # A card of the manifest takes figures of the backend that serves it, and of no other.
+    for change, same in (({}, True), ({"vote": "soft"}, False), ({"mirror": False}, False)):
+        served = host.configured("ensemble", {"manifest": str(path), **change}).create_backend(
+            "ensemble", Device("cpu")
+        )
+        assert (identity_of(served)["fingerprint"] == facts.fingerprint) == same
+        served.close()
+
+
+def test_an_ensemble_by_name_is_what_is_configured_or_shipped(host: PluginHost) -> None:
+    shipped = find_facts("ensemble", host)
+    manifest = json.loads(SHIPPED.read_text())
+    assert [voter.name for voter in shipped.members] == [member["backend"] for member in manifest["members"]]
+    assert [voter.weights_sha256 for voter in shipped.members] == [m["weights_sha256"] for m in manifest["members"]]
+    assert shipped.fingerprint == find_facts(str(SHIPPED), host).fingerprint
+    assert shipped.metrics["accuracy"].value == manifest["metrics"]["accuracy"]["value"]
+    assert "gain" in manifest["selection"]  # of a weighted vote, and this one is soft
+    assert "gain" not in shipped.training["selection"]
+    for voter in shipped.members:
+        assert voter.facts is not None
+        assert voter.facts.data in shipped.data
+        assert voter.facts.licence in shipped.licence
+    other = find_facts("ensemble", host.configured("ensemble", {"members": ["cnn"], "mirror": False}))
+    assert [voter.name for voter in other.members] == ["cnn"]
+    assert (dict(other.metrics), other.vote) == ({}, "soft vote")
+    assert other.fingerprint != shipped.fingerprint
+
+
+def test_a_member_with_other_weights_than_the_vote_was_found_with_is_refused(weights: Path, host: PluginHost) -> None:
+    member = {"file": weights.name, "weight": 1, "temperature": 1.0, "weights_sha256": "0" * 64}
+    path = weights.with_name("pair.json")
+    path.write_text(json.dumps({"vote": "soft", "mirror": True, "members": [member]}))
+    with pytest.raises(
+        CheckpointError, match=r"tiny\.safetensors: its weights .* are not those the vote was found with"
+    ):
+        find_facts(str(path), host)
 
 
 def test_a_member_that_is_not_here_leaves_sizes_unknown(weights: Path, host: PluginHost) -> None:

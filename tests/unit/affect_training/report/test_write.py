@@ -1,21 +1,27 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from affect_ensemble.plugin import SHIPPED
 from affect_training.cli.report import report as command
 from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
 from affect_training.evaluation.metrics import Floats
+from affect_training.export.weights import export, exported_sha256
 from affect_training.report.facts import Answers, CardFacts
 from affect_training.report.style import Plot
-from affect_training.report.subject import Subject, open_subject
+from affect_training.report.subject import Subject, _facts_of, open_subject
 from affect_training.report.write import write_report
+from affect_training.run import open_run
 from click.testing import CliRunner
 from support.tiny import install_tiny, tiny_faces, tiny_split, write_fer2013
 
-from affect.errors import MediaError
+from affect.errors import MediaError, SettingsError
+from affect.inference.device import Device
+from affect.plugins import PluginHost
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +40,11 @@ def subject(split: Split, answers: Floats) -> Subject:
         served=served,
         honest=served,
         temperature=1.5,
-        facts=CardFacts(name="tiny", training={"config": {"recipe": "tiny", "train": {"lr": 0.1, "nesterov": True}}}),
+        facts=CardFacts(
+            name="tiny",
+            weights_sha256="ab" * 32,
+            training={"config": {"recipe": "tiny", "train": {"lr": 0.1, "nesterov": True}}},
+        ),
         provenance={"device": "cpu", "packages": {"torch": "2"}, "config": {"recipe": "tiny"}},
     )
 
@@ -81,6 +91,41 @@ def test_a_backend_is_judged_as_users_get_it() -> None:
     assert "judged_on" in subject.provenance
 
 
+def test_an_ensemble_is_reported_with_its_members_by_name_or_by_manifest(tmp_path: Path) -> None:
+    by_name = open_subject("ensemble", tiny_faces(), "PublicTest", "cpu")
+    by_manifest = open_subject(str(SHIPPED), tiny_faces(), "PublicTest", "cpu")
+    sums = [[(voter.name, voter.weights_sha256) for voter in one.facts.members] for one in (by_name, by_manifest)]
+    assert sums[0] == sums[1]
+    assert len(sums[0]) > 1
+    assert by_name.facts.licence
+    np.testing.assert_array_equal(by_name.served, by_manifest.served)
+
+
+def test_a_card_never_describes_other_weights_than_those_that_answer(trained: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "tiny.safetensors"
+    sidecar = export(open_run(trained, tiny_faces(), Device("cpu", "float32")), weights)
+    backend = PluginHost().create_backend(str(weights), Device("cpu"))
+    with pytest.raises(SettingsError, match=rf"cnn runs with other weights \({sidecar.weights_sha256[:12]}\)"):
+        _facts_of("cnn", backend, PluginHost())
+
+
+def test_what_a_run_was_trained_on_is_asked_for_when_it_is_not_fer2013(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in trained.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    facts = json.loads((trained / "run.json").read_text())
+    facts["data_set"] = {"kind": "folders", "name": "classroom", "aux": []}
+    (folder / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(SettingsError, match="trained on 'classroom', not on FER2013"):
+        open_subject(str(folder), tiny_faces(), "PublicTest", "cpu")
+    subject = open_subject(str(folder), tiny_faces(), "PublicTest", "cpu", about="pupils who agreed")
+    assert subject.facts.data == "classroom: pupils who agreed."
+    with pytest.raises(SettingsError, match="--about is for the folder of a run; cnn says itself"):
+        open_subject("cnn", tiny_faces(), "PublicTest", "cpu", about="x")
+
+
 def test_a_split_that_is_not_there_is_an_error(trained: Path) -> None:
     with pytest.raises(MediaError, match="no split 'PrivateTest'"):
         open_subject(str(trained), tiny_faces(), "PrivateTest", "cpu")
@@ -107,13 +152,30 @@ def test_the_page_has_all_of_it(subject: Subject, tmp_path: Path) -> None:
     accuracy = metrics.accuracy(subject.served, subject.split.labels)
     assert f"<dd>{100 * accuracy:.1f} %</dd>" in text
     assert '<th scope="row">train.nesterov</th><td>true</td>' in text
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["accuracy"] == accuracy
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert found["accuracy"] == accuracy
+    assert (found["weights_sha256"], found["fingerprint"]) == ("ab" * 32, None)
     assert (tmp_path / "out" / "card.md").read_text(encoding="utf-8").startswith("# Model card: tiny")
     names = {path.stem for path in (tmp_path / "out").glob("*.png")}
     assert names == {path.stem for path in (tmp_path / "out").glob("*.svg")} == {
         "confusion", "confusion-normalised", "per-class", "reliability", "confidence",
         "examples-right", "examples-wrong", "examples-surest-errors",
     }  # fmt: skip
+
+
+def test_page_and_json_have_the_same_cross_fitted_figures(subject: Subject, tmp_path: Path) -> None:
+    crossed = metrics.cross_fitted(np.log(subject.raw), subject.split.labels)
+    text = write_report(replace(subject, split_name="PublicTest", honest=crossed), tmp_path, examples=False).read_text(
+        encoding="utf-8"
+    )
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["ece_cross_fitted"] == pytest.approx(metrics.ece(crossed, subject.split.labels))
+    for name in ("ece", "nll"):
+        tile = re.search(rf"<dt>{name.upper()}, cross-fitted</dt>\s*<dd>([^<]*)</dd>", text)
+        assert tile is not None
+        assert tile[1] == f"{found[f'{name}_cross_fitted']:.3f}"
+        assert tile[1] != f"{found[name]:.3f}"
+    assert "Reliability by emotion, cross-fitted" in text
 
 
 def test_without_examples_no_face_of_the_data_is_anywhere(
@@ -153,13 +215,18 @@ def test_the_command_reports_a_run_with_its_curves(
 
     report = judge(answers[None], tiny_split(21, 1).labels, "tiny", "PublicTest").to_json()
     groups = asdict(by_group(answers, tiny_split(21, 1).labels, ["a", "b", "c"] * 7, permutations=5))
-    evaluation.write_text(json.dumps({**report, "groups": groups}))
+    network = open_run(trained, tiny_faces(), Device("cpu")).best()
+    evaluation.write_text(json.dumps({**report, "groups": groups, "weights_sha256": exported_sha256(network)}))
     arguments = [str(folder), "--data", str(data), "-o", "out", "--no-examples", "--device", "cpu"]
     result = CliRunner().invoke(command, [*arguments, "--evaluation", str(evaluation)])
     assert result.exit_code == 0, result.output + str(result.exception)
     assert result.output.splitlines()[-1] == "out/report.html"
     assert (tmp_path / "out" / "curves.svg").exists()
     assert (tmp_path / "out" / "groups.svg").exists()
+    evaluation.write_text(json.dumps({**report, "groups": groups, "weights_sha256": "0" * 64}))
+    refused = CliRunner().invoke(command, [*arguments, "--evaluation", str(evaluation)])
+    assert isinstance(refused.exception, SettingsError)
+    assert "e.json judged other weights" in refused.exception.message
 
 
 def test_answers_of_a_subject_without_weights_make_a_card(subject: Subject) -> None:

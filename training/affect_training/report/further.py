@@ -1,0 +1,86 @@
+"""Figures that were measured elsewhere: the JSON files of `affect-train evaluate` and `affect-train fullframe`."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from affect.errors import SettingsError
+from affect_training.evaluation.adversarial import Adversarial
+from affect_training.evaluation.groups import GroupReport
+from affect_training.evaluation.metrics import ClassReliability
+from affect_training.evaluation.report import Interval, SingleView
+from affect_training.evaluation.robustness import Robustness
+
+
+class _Judged(BaseModel):
+    """What every file of figures says; `source` is the name of the file."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    source: str
+    backend: str
+    split: str = ""
+    weights_sha256: str | None = None
+    fingerprint: str | None = None
+
+
+class Evaluation(_Judged):
+    """What is used of a JSON file of `affect-train evaluate`."""
+
+    split: str
+    tta: str
+    n: int
+    accuracy: float
+    accuracy_ci95: Interval
+    macro_f1: float
+    macro_recall: float
+    ece: float
+    nll: float
+    ece_cross_fitted: float | None = None
+    nll_cross_fitted: float | None = None
+    class_reliability: dict[str, ClassReliability] = Field(default_factory=dict)
+    single_view: SingleView | None = None
+    robustness: Robustness | None = None
+    adversarial: Adversarial | None = None
+    groups: GroupReport | None = None
+
+
+class WholePictures(_Judged):
+    """What is used of a JSON file of `affect-train fullframe`; see `affect_training.fullframe.FullFrame`."""
+
+    detector: str
+    n: int
+    found: int
+    recall: float
+    recall_ci95: Interval
+    accuracy_first: float
+    accuracy_tracked: float
+    accuracy_direct: float
+    accuracy_direct_all: float
+    difference_ci95: Interval
+    missed: dict[str, tuple[int, int]]
+    false_faces: int
+
+
+Further = Evaluation | WholePictures
+
+
+def read_evaluation(path: Path) -> Further:
+    """Read a JSON file of `affect-train evaluate` or `affect-train fullframe`.
+
+    Raises:
+        SettingsError: No such file, or it is neither; names file and field.
+    """
+    try:
+        content = {**json.loads(path.read_text(encoding="utf-8")), "source": path.name}
+        return (WholePictures if "detector" in content else Evaluation).model_validate(content)
+    except (OSError, ValueError, TypeError) as exc:
+        if isinstance(exc, ValidationError):
+            first = exc.errors()[0]
+            why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        else:
+            why = str(exc)
+        raise SettingsError(
+            f"{path}: expected a JSON file of `affect-train evaluate --json` or `fullframe --json` ({why})"
+        ) from exc
