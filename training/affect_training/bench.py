@@ -214,7 +214,7 @@ class _ClockedRun(Run):
 
 def _stand_alone(config: RunConfig) -> RunConfig:
     """Leave out what happens before the first step (other data, teachers' opinions, balancing), and learn nothing."""
-    data = config.data.model_copy(update={"aux": (), "drop_leaks": False})
+    data = config.data.model_copy(update={"aux": (), "drop_leaks": False, "holdout": 0.0})
     train = config.train.model_copy(update={"balance": "none", "teacher": (), "lr": 1e-9})
     return config.model_copy(update={"init": "none", "data": data, "train": train})
 

@@ -27,7 +27,12 @@ class DataConfig(BaseModel):
     votes: bool = Field(default=False, description="Read FER+ votes (fer2013new.csv beside the data).")
     aux: tuple[str, ...] = Field(default=(), description="Auxiliary sets below --aux, mixed into Training.")
     aux_weight: float = Field(default=1.0, gt=0, description="Weight of an auxiliary face in the loss.")
-    drop_leaks: bool = Field(default=False, description="Drop Training faces that also occur in another split.")
+    drop_leaks: bool = Field(
+        default=False, description="Drop Training and auxiliary faces that also occur in another split."
+    )
+    holdout: float = Field(
+        default=0.0, ge=0, le=0.5, description="Share of Training that becomes PublicTest, for data that have none."
+    )
 
 
 class AugmentConfig(BaseModel):
@@ -83,7 +88,7 @@ class TrainConfig(BaseModel):
     freeze: tuple[str, ...] = Field(default=(), description="Modules or parameters that stay as they are.")
     # Schedule
     schedule: Literal["constant", "plateau", "cosine", "onecycle"] = "constant"
-    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps; cosine and onecycle.")
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps; cosine and onecycle (.3 in torch).")
     plateau_epochs: int = Field(default=5, ge=1, description="Epochs without progress before a cut.")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1)
     # Loss
@@ -104,6 +109,12 @@ class TrainConfig(BaseModel):
         default="accuracy", description="Best epoch on PublicTest: accuracy, or its mean with the macro recall."
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov looks ahead along the momentum, which is 0; set nesterov = false too")
+        return self
 
 
 class RunConfig(BaseModel):

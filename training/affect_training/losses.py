@@ -27,9 +27,12 @@ def focal(logits: torch.Tensor, target: torch.Tensor, class_weights: torch.Tenso
 
 
 def l2_svm(logits: torch.Tensor, target: torch.Tensor, class_weights: torch.Tensor | None) -> torch.Tensor:
-    """One-against-rest squared hinge [N] (Tang 2013), which won the FER2013 contest; soft targets in expectation."""
+    """One-against-rest squared hinge [N] (Tang 2013), which won the FER2013 contest; soft targets in expectation.
+
+    Class weights multiply the whole of a face by its class's: each face is in the terms of all classes.
+    """
     terms = target * (1 - logits).clamp(min=0) ** 2 + (1 - target) * (1 + logits).clamp(min=0) ** 2
-    return (terms if class_weights is None else terms * class_weights).sum(1)
+    return terms.sum(1) if class_weights is None else (target * class_weights).sum(1) * terms.sum(1)
 
 
 def loss_of(

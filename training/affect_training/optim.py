@@ -51,8 +51,8 @@ def build_step_schedule(
     total = config.epochs * steps_per_epoch
     if config.schedule == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        share = config.warmup or 0.3
-        if share * total <= 1:  # torch divides by the length of the rise less one step
+        share = config.warmup
+        if 0 < share * total <= 1:  # torch divides by the length of the rise less one step
             share = min(1.5 / total, 0.9)
         return OneCycleLR(optimizer, peaks, total_steps=total, pct_start=share, cycle_momentum=False)
     if config.schedule == "cosine":

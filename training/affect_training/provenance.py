@@ -1,16 +1,19 @@
-"""Where a run's figures come from: normalisation of its data, package versions, the commit, the machine."""
+"""Where a run's figures come from: normalisation, the sha256 of what it was given, versions, the commit."""
 
+import hashlib
 import platform
 import subprocess
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from affect_training.data import Split
+from affect_training.data import FaceData, Split
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "tutor-affect")
 
@@ -39,6 +42,52 @@ class Normalisation:
     def scale(self, faces: torch.Tensor) -> torch.Tensor:
         """Turn pixels of 0-1 into the network's input, same shape."""
         return (faces - self.mean) / self.std
+
+
+def data_set(data: FaceData, aux: Collection[str]) -> dict[str, Any]:
+    """Return which faces a run is trained on, for run.json: how they come, what was named, the auxiliary sets.
+
+    Returns:
+        `kind` (fer2013, icml, folders, list), `name` of the file or folder (None when the faces come from none), `aux`.
+    """
+    return {"kind": data.kind, "name": data.path.name if data.path else None, "aux": list(aux)}
+
+
+def array_sha256(array: NDArray[Any]) -> str:
+    """Return the sha256 of an array's values."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def init_sha256(init: str, schemes: Collection[str]) -> str | None:
+    """Return the sha256 of what initial weights are read from.
+
+    Args:
+        init: `none`, a file, or `SCHEME[:PLACE]`.
+        schemes: Of the recipe.
+
+    Returns:
+        Of the file, or of the names and contents of all files of the folder; None where neither is there.
+    """
+    scheme, _, place = init.partition(":")
+    path = Path(place if scheme in schemes else init)
+    total = hashlib.sha256()
+    try:
+        if path.is_file():
+            total.update(path.read_bytes())
+        elif path.name and path.is_dir():
+            for file in sorted(found for found in path.rglob("*") if found.is_file()):
+                total.update(repr((file.relative_to(path).as_posix(), file.stat().st_size)).encode())
+                total.update(file.read_bytes())
+        else:
+            return None
+    except OSError:  # whoever reads it next says what is wrong
+        return None
+    return total.hexdigest()
+
+
+def replaced(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """Return the names of the inputs whose sha256 has changed; what one side does not know counts as the same."""
+    return [name for name, sha256 in now.items() if before.get(name, sha256) != sha256]
 
 
 def package_versions() -> dict[str, str]:

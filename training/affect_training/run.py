@@ -25,11 +25,22 @@ from affect.registry import RecipeSpec
 from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_first_process, is_interactive, quiet_lightning
 from affect_training.config import RunConfig
 from affect_training.data import FaceData, Split
+from affect_training.data.holdout import hold_out
+from affect_training.data.training import TrainingSet, training_set
 from affect_training.judge import EpochResult, Judge, Progress, State
 from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
-from affect_training.provenance import Normalisation, git_commit, package_versions
-from affect_training.storage import read_checkpoint, save_text
+from affect_training.processes import SameEpoch
+from affect_training.provenance import (
+    Normalisation,
+    array_sha256,
+    data_set,
+    git_commit,
+    init_sha256,
+    package_versions,
+    replaced,
+)
+from affect_training.storage import UnwrittenError, read_checkpoint, save_text
 from affect_training.targets import Targets
 
 __all__ = ["EpochResult", "Run", "State", "open_run"]
@@ -47,10 +58,12 @@ class Run:
         folder: Holds `last.ckpt`, `best.ckpt`, `log.csv`, `run.json`, `tensorboard/`.
         spec: The recipe.
         config: Its settings.
-        data: Faces with the splits Training and PublicTest.
+        data: Faces with the splits Training and PublicTest; without the latter, `config.data.holdout` makes it.
         device: Where it runs.
         aux: Folder below which `config.data.aux` lies.
         devices, nodes: Processes a machine and machines, for distributed training (Lightning's DDP).
+        cache: Folder for parsed auxiliary sets; None parses them anew.
+        faces: What is trained on, when another run with an equal `training_key` has put it together already.
     """
 
     folder: Path
@@ -61,8 +74,9 @@ class Run:
     aux: Path | None = None
     devices: int = 1
     nodes: int = 1
+    cache: Path | None = None
+    faces: TrainingSet | None = None
     state: State = field(default_factory=State)
-    training: Split = field(init=False)
     validation: Split = field(init=False)
     normalise: Normalisation = field(init=False)
     model: nn.Module = field(init=False)
@@ -70,9 +84,15 @@ class Run:
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.train.seed)
-        self.training, self.validation = self._prepare_training(), self.data.split("PublicTest")
+        self.data = hold_out(self.data, self.config.data.holdout)
+        self.validation = self.data.split("PublicTest")
         self.normalise = Normalisation.of(self.data.split("Training"), self.config.data.normalise)
         self.model = build_model(self.spec.architecture, self.config.model)
+
+    @property
+    def training(self) -> Split:
+        """The faces it trains on; put together when first asked for, as only training needs them."""
+        return self._training_set().split
 
     @property
     def finished(self) -> bool:
@@ -119,26 +139,28 @@ class Run:
 
         Raises:
             LossNotFiniteError: The loss is NaN; the rows of the batch are in `nan-batch.json`.
-            CheckpointError: A file of the run could not be written; what was saved before is intact.
-            SettingsError: The run was begun with other data.
+            UnwrittenError: A file of the run could not be written; what was saved before is intact.
+            SettingsError: The run was begun with other data, votes, auxiliary faces, initial weights or teachers; or
+                its processes do not go on from the same epoch.
         """
         if self.finished or stop_after == 0:
             return
         if self.device.is_cuda and self.devices * self.nodes > 1:  # a process for each, numbered on each machine
             self.device = Device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}", self.device.precision)
         before = self._before()
+        targets, inputs = self._given(before)
         if self._resume_from is None:
             self._start()
         self._freeze()
         self.device.place(self.model)
         judge = Judge(self, progress, on_epoch, stop_after)
         module = FaceModule(
-            self.model, self.config, self.training, self._targets(), self.normalise, self.device, judge.after_epoch
+            self.model, self.config, self.training, targets, self.normalise, self.device, judge.after_epoch
         )
         judge.module = module
         try:
             if is_first_process():
-                self._open_folder(before)
+                self._open_folder(before, inputs)
             with quiet_lightning():
                 self._trainer(judge).fit(module, ckpt_path=self._resume_from, weights_only=True)
         except LossNotFiniteError as exc:
@@ -146,7 +168,9 @@ class Run:
                 self._save_bad_batch(exc)
             raise
         except OSError as exc:  # TensorBoard's files, the folder itself
-            raise CheckpointError(f"{self.folder}: {exc}; what was saved before is intact") from exc
+            raise UnwrittenError(f"{self.folder}: {exc}; what was saved before is intact") from exc
+        except CheckpointError as exc:  # all of them were read by now
+            raise UnwrittenError(exc.message) from exc
         self._resume_from = self.folder / "last.ckpt"
 
     def best(self) -> nn.Module:
@@ -183,34 +207,44 @@ class Run:
         if self.config.train.body_lr_factor == 0:
             freeze_body(self.model)
 
-    def _prepare_training(self) -> Split:
-        config, split = self.config, self.data.split("Training")
-        if config.data.drop_leaks:
-            from affect_training.data.leaks import leaking_rows
+    def _training_set(self) -> TrainingSet:
+        if self.faces is None:
+            self.faces = training_set(self.data, self.config, self.aux, self.cache)
+        return self.faces
 
-            split = split.take(~np.isin(split.rows, leaking_rows(self.data)))
-        if config.data.aux:
-            if self.aux is None:
-                raise SettingsError(f"data.aux names {', '.join(config.data.aux)}; say where they are: --aux FOLDER")
-            from affect_training.data import load_aux
+    def _inputs(self) -> dict[str, str]:
+        """Return the sha256 of what the run is given beside the data, as far as it can be told without a teacher."""
+        votes, init = self.data.split("Training").votes, init_sha256(self.config.init, self.spec.inits)
+        found = {"votes": array_sha256(votes)} if votes is not None and self.config.data.votes else {}
+        if self.config.data.holdout:
+            found["held-out rows"] = array_sha256(self.validation.rows)
+        if init is not None:
+            found["initial weights"] = init
+        return found | {f"auxiliary set {name}": sha for name, sha in self._training_set().aux_sha256.items()}
 
-            split = split.join(load_aux(config.data.aux, self.aux, weight=config.data.aux_weight))
-        if config.train.balance != "none":
-            from affect_training.data.balance import balanced_split
+    def _given(self, before: dict[str, Any]) -> tuple[Targets, dict[str, str]]:
+        """Return the targets, and the sha256 of what the run is given beside the data.
 
-            split = balanced_split(split, config.train.balance, config.train.seed)
-        return split
-
-    def _targets(self) -> Targets:
-        teacher = None
+        Raises:
+            SettingsError: It is not what the run was begun with.
+        """
+        inputs, teacher = self._inputs(), None
+        self._refuse_replaced(before, inputs)  # asking teachers takes minutes
         if self.config.train.teacher:
             from affect_training.teachers import teacher_probabilities
 
-            teacher = teacher_probabilities(self.config.train.teacher, self.training.images, self.device)
-        return Targets.of(self.training, self.config.train, teacher)
+            taught = teacher_probabilities(self.config.train.teacher, self.training.images, self.device)
+            teacher = taught.probabilities
+            inputs |= {f"teacher {k}": sha for k, sha in enumerate(taught.sha256, start=1) if sha}
+            self._refuse_replaced(before, inputs)
+        return Targets.of(self.training, self.config.train, teacher), inputs
 
     def _trainer(self, judge: Judge) -> Trainer:
-        callbacks: list[Callback] = [judge, EveryEpoch(self.folder / "last.ckpt")]
+        callbacks: list[Callback] = [
+            SameEpoch(self.folder, self.state.epoch),
+            judge,
+            EveryEpoch(self.folder / "last.ckpt"),
+        ]
         bar = is_interactive()
         if bar:
             callbacks.append(EpochBar(leave=False))
@@ -262,7 +296,14 @@ class Run:
             )
         return facts
 
-    def _open_folder(self, before: dict[str, Any]) -> None:
+    def _refuse_replaced(self, before: dict[str, Any], inputs: dict[str, str]) -> None:
+        if others := replaced(before.get("inputs_sha256", {}), inputs):
+            raise SettingsError(
+                f"{self.folder / 'run.json'}: the run was begun with other contents of: {', '.join(others)}; bring "
+                "back what it was begun with, choose another --out folder, or --fresh"
+            )
+
+    def _open_folder(self, before: dict[str, Any], inputs: dict[str, str]) -> None:
         """Write run.json; a new run leaves nothing of an old one in its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._resume_from is None:
@@ -272,7 +313,9 @@ class Run:
         facts = {
             "architecture": self.spec.architecture,
             "config": self.config.model_dump(mode="json"),
+            "data_set": data_set(self.data, self.config.data.aux),
             "data_sha256": self.data.sha256,
+            "inputs_sha256": {**before.get("inputs_sha256", {}), **inputs},
             "faces": {name: len(split) for name, split in self.data.splits.items()},
             "faces_trained_on": len(self.training),
             "blank_dropped": self.data.blank,

@@ -10,6 +10,10 @@ import torch
 from affect.errors import CheckpointError
 
 
+class UnwrittenError(CheckpointError):
+    """A file of a run could not be written; what was there before is intact."""
+
+
 def read_checkpoint(path: Path, part: str) -> dict[str, Any]:
     """Read a run's checkpoint; only tensors and plain values are ever unpickled.
 
@@ -38,7 +42,7 @@ def save_tensors(content: dict[str, Any], path: Path) -> None:
     """Write tensors by way of a partial file.
 
     Raises:
-        CheckpointError: It could not be written; what was there before is intact.
+        UnwrittenError: It could not be written; what was there before is intact.
     """
     partial = path.with_suffix(".partial")
     try:
@@ -53,7 +57,7 @@ def save_text(text: str, path: Path) -> None:
     """Write text by way of a partial file.
 
     Raises:
-        CheckpointError: It could not be written; what was there before is intact.
+        UnwrittenError: It could not be written; what was there before is intact.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -64,5 +68,5 @@ def save_text(text: str, path: Path) -> None:
         raise _unwritten(path, exc) from exc
 
 
-def _unwritten(path: Path, exc: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: could not be written, is the disk full? ({exc}); what was there before is intact")
+def _unwritten(path: Path, exc: Exception) -> UnwrittenError:
+    return UnwrittenError(f"{path}: could not be written, is the disk full? ({exc}); what was there before is intact")

@@ -38,11 +38,26 @@ class Answers:
         name: As it was asked for: a registered name or a weights file.
         probabilities: float32 [N, 7], calibrated.
         weights_sha256: Of its weights file; None when it has none.
+        identity: The same, or the backend's own `fingerprint`; None when it has neither.
     """
 
     name: str
     probabilities: FloatArray
     weights_sha256: str | None
+    identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What several teachers say together.
+
+    Attributes:
+        probabilities: float32 [N, 7], the mean of theirs.
+        sha256: The `identity` of each teacher, in their order.
+    """
+
+    probabilities: FloatArray
+    sha256: tuple[str | None, ...]
 
 
 def installed_host() -> PluginHost:
@@ -75,7 +90,6 @@ def ask(
     """
     backend = (host or installed_host()).create_backend(name, device)
     try:
-        sha256 = getattr(getattr(backend, "sidecar", None), "weights_sha256", None)
         both = mirror and not getattr(backend, "mirror", False)
         kept = _kept(cache, backend, images, device, both)
         found = _read(kept, len(images)) if kept else None
@@ -83,15 +97,16 @@ def ask(
             found = _probabilities(FaceClassifier(backend, device), name, images, mirror=both)
             if kept:
                 _write(kept, found)
-        return Answers(name, found, sha256)
+        sha256 = getattr(getattr(backend, "sidecar", None), "weights_sha256", None)
+        return Answers(name, found, sha256, _identity(backend))
     finally:
         backend.close()
 
 
 def teacher_probabilities(
     names: Sequence[str], images: ByteArray, device: Device, *, mirror: bool = True, cache: Path | None = CACHE
-) -> FloatArray:
-    """Return the mean of several backends' calibrated probabilities.
+) -> Taught:
+    """Ask several backends and take the mean of their calibrated probabilities.
 
     Args:
         names: Registered backends or paths of weights files.
@@ -99,9 +114,6 @@ def teacher_probabilities(
         device: Where they run.
         mirror: Mean of each face and its mirror image.
         cache: As for `ask`.
-
-    Returns:
-        float32 [N, 7].
 
     Raises:
         SettingsError: No names.
@@ -111,9 +123,12 @@ def teacher_probabilities(
         raise SettingsError("a teacher is at least one backend or weights file; none is named")
     host = installed_host()
     total = np.zeros((len(images), len(EMOTIONS)), np.float64)
+    identities = []
     for name in names:
-        total += ask(name, images, device, mirror=mirror, cache=cache, host=host).probabilities
-    return (total / len(names)).astype(np.float32)
+        answers = ask(name, images, device, mirror=mirror, cache=cache, host=host)
+        total += answers.probabilities
+        identities.append(answers.identity)
+    return Taught((total / len(names)).astype(np.float32), tuple(identities))
 
 
 def _probabilities(classifier: FaceClassifier, name: str, images: ByteArray, *, mirror: bool) -> FloatArray:
@@ -128,10 +143,14 @@ def _probabilities(classifier: FaceClassifier, name: str, images: ByteArray, *, 
     return np.concatenate(parts) if parts else np.zeros((0, len(EMOTIONS)), np.float32)
 
 
+def _identity(backend: Backend) -> str | None:
+    sidecar = getattr(backend, "sidecar", None)
+    return getattr(sidecar, "weights_sha256", None) or getattr(backend, "fingerprint", None)
+
+
 def _kept(cache: Path | None, backend: Backend, images: ByteArray, device: Device, mirror: bool) -> Path | None:
     """Return where the answers are kept; None when there is no telling whether they still hold."""
-    sidecar = getattr(backend, "sidecar", None)
-    identity = getattr(sidecar, "weights_sha256", None) or getattr(backend, "fingerprint", None)
+    identity = _identity(backend)
     if cache is None or identity is None:
         return None
     faces = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()

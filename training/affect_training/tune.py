@@ -8,16 +8,17 @@ epoch of the trial, and ends like an unbroken one. Trials are judged on PublicTe
 import csv
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from affect.errors import AffectError, CheckpointError, SettingsError
+from affect.errors import AffectError, SettingsError
 from affect.registry import RecipeSpec
 from affect_training.config import TABLES, RunConfig, run_config
-from affect_training.search_space import Space, grid_of, tables_of
+from affect_training.search_space import Scalar, Space, grid_of, tables_of
+from affect_training.tune_files import as_toml, plot_shares
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 
     from affect.inference.device import Device
     from affect_training.data import FaceData
+    from affect_training.data.training import TrainingSet
     from affect_training.run import EpochResult
 
 Method = Literal["grid", "random", "tpe"]
 Prune = Literal["none", "median", "hyperband"]
 PRUNE_STARTUP = 5
 """Trials that run to their end before the median prunes (Optuna's default)."""
+FACES_KEPT = 4
+"""Training sets in memory at a time, each of 70 to 120 MB with FER2013."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,22 @@ class StudySpec:
         epochs = {"train": {"epochs": self.epochs}}
         return run_config(self.recipe, self.base, epochs, tables_of(drawn))
 
+    def check(self) -> None:
+        """Try every choice, and both ends of every range, with the first and with the last of the others.
+
+        Raises:
+            SettingsError: One fits neither; those that only some combinations stand fail as trials.
+        """
+        for key, parameter in self.space.items():
+            for drawn in parameter.ends():
+                try:
+                    self.config(self._corner(0, {key: drawn}))
+                except SettingsError:
+                    self.config(self._corner(-1, {key: drawn}))
+
+    def _corner(self, pick: int, drawn: Mapping[str, Scalar]) -> dict[str, Any]:
+        return {key: p.value(drawn.get(key, p.ends()[pick])) for key, p in self.space.items()}
+
     def identity(self) -> dict[str, Any]:
         """Return what makes two studies the same one, as plain data."""
         return {
@@ -105,19 +125,30 @@ class Tuning:
         data: The faces.
         device: Where it runs.
         aux: Folder of the auxiliary sets.
+        cache: Folder for their parsed arrays; None parses them anew.
 
     Raises:
         SettingsError: The folder holds a study of other settings, or the space does not fit the recipe.
     """
 
     def __init__(
-        self, folder: Path, spec: StudySpec, data: "FaceData", device: "Device", *, aux: Path | None = None
+        self,
+        folder: Path,
+        spec: StudySpec,
+        data: "FaceData",
+        device: "Device",
+        *,
+        aux: Path | None = None,
+        cache: Path | None = None,
     ) -> None:
         import optuna
 
-        self.folder, self.spec, self.data, self.device, self.aux = folder, spec, data, device, aux
-        for pick in (0, -1):
-            spec.config({key: parameter.value(parameter.ends()[pick]) for key, parameter in spec.space.items()})
+        from affect_training.provenance import array_sha256
+
+        self.folder, self.spec, self.data, self.device = folder, spec, data, device
+        self.aux, self.cache = aux, cache
+        self._faces: dict[Hashable, TrainingSet] = {}
+        spec.check()
         folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study: Study = optuna.create_study(
@@ -128,19 +159,22 @@ class Tuning:
             pruner=_pruner(spec),
         )
         identity = json.loads(json.dumps({**spec.identity(), "data_sha256": data.sha256}))
+        votes = data.split("Training").votes
+        if votes is not None:
+            identity["votes_sha256"] = array_sha256(votes)
         known = self.study.user_attrs.get("identity")
         if known is None:
             self.study.set_user_attr("identity", identity)
-        elif known != identity:
-            differing = ", ".join(key for key in identity if known.get(key) != identity[key])
-            raise SettingsError(f"{folder} holds a study with other settings ({differing}); choose another --study")
+        elif differing := [key for key in identity if known.get(key, identity[key]) != identity[key]]:
+            names = ", ".join(differing)
+            raise SettingsError(f"{folder} holds a study with other settings ({names}); choose another --study")
 
     def run(self, trials: int, progress: Callable[[str], None]) -> None:
         """Go on until the study has so many trials; a grid ends at the latest when it is through.
 
         Raises:
             SettingsError: Another process works on this study, or no trial at all could be trained.
-            CheckpointError: A checkpoint could not be written.
+            UnwrittenError: A file of a trial could not be written.
         """
         wanted = min(trials, len(self.spec.grid)) if self.spec.method == "grid" else trials
         with _alone(self.folder):
@@ -199,7 +233,7 @@ class Tuning:
             written[-1].write_text(self._best(rows[0], len(rows)), encoding="utf-8")
         if shares := self.importances():
             written.append(self.folder / "importance.png")
-            _plot(shares, written[-1], f"{self.spec.recipe.name}: what the score depends on")
+            plot_shares(shares, written[-1], f"{self.spec.recipe.name}: what the score depends on")
         return written
 
     def _begun(self) -> int:
@@ -227,18 +261,21 @@ class Tuning:
         from optuna import TrialPruned
         from optuna.trial import TrialState
 
+        from affect_training.storage import UnwrittenError
+
         shown = "  ".join(f"{key} {short(value)}" for key, value in self.drawn(trial.params).items())
         try:
             score = self._train(trial)
         except TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)
             outcome = "pruned"
-        except CheckpointError:
+        except UnwrittenError:  # a full disk is no fault of the trial: it goes on when there is room
             raise
-        except AffectError as exc:  # a loss that is not finite, arguments the network does not take, ...
-            trial.set_user_attr("error", exc.message)
+        except Exception as exc:  # a loss that is not finite, arguments the network or torch does not take, ...
+            why = exc.message if isinstance(exc, AffectError) else f"{type(exc).__name__}: {exc}"
+            trial.set_user_attr("error", why)
             self.study.tell(trial, state=TrialState.FAIL)
-            outcome, shown = "failed", f"{shown}  ({exc.message})"
+            outcome, shown = "failed", f"{shown}  ({why})"
         else:
             self.study.tell(trial, score)
             outcome = f"{score:.4f}"
@@ -249,11 +286,14 @@ class Tuning:
         """Train a trial, from where it was left, and return the score of its best epoch."""
         from optuna import TrialPruned
 
+        from affect_training.data.training import training_key
         from affect_training.run import EpochResult, Run
 
         config = self.spec.config(self.drawn(trial.params))
         folder = self.folder / _trial_name(trial.number)
-        run = Run(folder, self.spec.recipe, config, self.data, self.device, aux=self.aux)
+        key = training_key(config)
+        faces = self._faces.get(key)
+        run = Run(folder, self.spec.recipe, config, self.data, self.device, aux=self.aux, cache=self.cache, faces=faces)
         run.resume()
         seen = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
@@ -264,7 +304,13 @@ class Tuning:
             if trial.should_prune():
                 raise TrialPruned
 
-        run.fit(_quiet, on_epoch=on_epoch)
+        try:
+            run.fit(_quiet, on_epoch=on_epoch)
+        finally:
+            if run.faces is not None:
+                self._faces[key] = run.faces
+            if len(self._faces) > FACES_KEPT:
+                del self._faces[next(iter(self._faces))]
         return max(seen.values())
 
     def _tidy(self) -> None:
@@ -281,15 +327,15 @@ class Tuning:
         lines = [
             f"# Trial {row.number} of {count} ({spec.method}): PublicTest score {score} in {spec.epochs} epochs.",
             f"# That trial again: affect-train run {spec.recipe.name} --run-file THIS --set epochs={spec.epochs}",
-            f"recipe = {_toml(spec.recipe.name)}",
+            f"recipe = {as_toml(spec.recipe.name)}",
         ]
         if "init" in spec.base:
-            lines.append(f"init = {_toml(spec.base['init'])}")
+            lines.append(f"init = {as_toml(spec.base['init'])}")
         chosen = tables_of(row.drawn)
         for name in TABLES:
             table = {**spec.base.get(name, {}), **chosen.get(name, {})}
             if table:
-                lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+                lines += ["", f"[{name}]", *(f"{key} = {as_toml(value)}" for key, value in table.items())]
         return "\n".join(lines) + "\n"
 
 
@@ -331,28 +377,6 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise SettingsError(f"{folder}: another process works on this study; choose another --study") from None
         yield
-
-
-def _plot(shares: dict[str, float], path: Path, title: str) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 1.2 + 0.35 * len(shares)), layout="constrained")
-    axes = figure.add_subplot()
-    names = list(shares)[::-1]
-    bars = axes.barh(names, [shares[name] for name in names], color="#3b6ea5")
-    axes.bar_label(bars, fmt="%.2f", padding=3)
-    axes.set(xlim=(0, 1.1), xlabel="share of the variance (fANOVA)", title=title)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-
-
-def _toml(value: Any) -> str:
-    """Write a value of a run file; strings, numbers, booleans and lists are written alike in JSON and TOML."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _trial_name(number: int) -> str:

@@ -90,7 +90,7 @@ def test_the_options_the_report_tried() -> None:
     model = Nguyen2017(activation="relu", init="truncated_normal")
     assert not [m for m in model.modules() if isinstance(m, nn.LeakyReLU)]
     assert len([m for m in model.modules() if isinstance(m, nn.ReLU)]) == 4
-    weight = model.block4[2].weight.detach()
+    weight = model.get_submodule("block4.2").get_parameter("weight").detach()
     assert float(weight.abs().max()) <= 0.1
     assert float(weight.std()) == pytest.approx(0.044, abs=0.001)  # a normal of .05, cut at two deviations
     with pytest.raises(ValueError, match="activation is one of"):

@@ -52,6 +52,7 @@ def test_later_tables_win_key_by_key() -> None:
         ({"train": {"lr": 0}}, "lr: "),
         ({"train": {"epochs": 0}}, "epochs: "),
         ({"train": {"momentum": 1.0}}, "momentum: "),
+        ({"train": {"momentum": 0}}, "train: .*nesterov looks ahead .* set nesterov = false too"),
         ({"train": {"lr": float("inf")}}, "train.lr: "),
         ({"train": {"lr": float("nan")}}, "train.lr: "),
         ({"train": {"seed": -1}}, "train.seed: "),
@@ -65,6 +66,7 @@ def test_later_tables_win_key_by_key() -> None:
         ({"augment": {"mixup": 50}}, "augment.mixup: "),
         ({"data": {"normalise": "imagenet"}}, "data.normalise: "),
         ({"data": {"aux_weight": 0}}, "data.aux_weight: "),
+        ({"data": {"holdout": 0.6}}, "data.holdout: "),
         ({"training": {}, "optim": {}}, "a run has the tables model, data, augment, train, not optim, training"),
         ({"train": 3}, "train is a table, \\[train\\], not 3"),
         ({"init": 3}, "init: "),
@@ -73,6 +75,11 @@ def test_later_tables_win_key_by_key() -> None:
 def test_what_no_run_knows_is_refused(table: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         run_config(RECIPE, table)
+
+
+def test_nesterov_without_momentum_matters_to_sgd_alone() -> None:
+    run_config(RECIPE, {"train": {"momentum": 0, "nesterov": False}})
+    assert run_config(RECIPE, {"train": {"momentum": 0, "optimizer": "adam"}}).train.nesterov
 
 
 def test_a_recipe_without_epochs_is_refused() -> None:

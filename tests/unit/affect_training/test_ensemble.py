@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from affect_training.ensemble import (
-    Vote,
     best_prefix,
     figures,
     find,
     gain_of,
+    judged_by,
     keep_first,
     order_by_usefulness,
     search_weights,
@@ -15,6 +15,7 @@ from affect_training.evaluation import metrics
 from affect_training.evaluation.metrics import Floats, Labels
 
 from affect.errors import SettingsError
+from affect.inference.voting import Vote
 
 N = 400
 
@@ -44,18 +45,6 @@ def test_majority_counts_voices_and_the_mean_decides_ties() -> None:
     sure, unsure = np.eye(7)[3], np.full(7, 0.1) + 0.3 * np.eye(7)[0]
     assert voted(np.stack([sure, unsure, unsure])[:, None], np.ones(3), "majority").argmax() == 0
     assert voted(np.stack([sure, unsure])[:, None], np.ones(2), "majority").argmax() == 3
-
-
-@pytest.mark.parametrize("vote", ["soft", "weighted", "majority"])
-def test_it_votes_as_the_backend_does(vote: Vote) -> None:
-    torch = pytest.importorskip("torch")
-    from affect_ensemble.voting import voted as served
-
-    rng = np.random.default_rng(2)
-    p = metrics.softmax(rng.normal(size=(150, 7)) * 2).reshape(5, 30, 7)
-    weights = rng.random(5)
-    expected = served(torch.from_numpy(p), weights.tolist(), vote).numpy()
-    np.testing.assert_allclose(voted(p, weights, vote), expected, rtol=1e-12)
 
 
 # The search
@@ -155,6 +144,24 @@ def test_members_that_only_harm_can_be_left_out(labels: Labels) -> None:
     assert (kept.order, kept.weights, kept.prefixes) == ((1,), (1.0,), found.prefixes[:1])
     assert kept.single == found.single
     assert best_prefix(find(np.stack([good, good]), labels, draws=0)) == 1  # nothing gained: the fewer
+
+
+def test_a_gain_is_that_of_all_members_and_not_of_some(labels: Labels) -> None:
+    p = np.stack([member(labels, skill, k) for k, skill in enumerate((1.0, 1.6, 1.3))])
+    found = find(p, labels, vote="soft", draws=50, seed=0)
+    assert found.gain is not None
+    assert keep_first(found, 3).gain == found.gain
+    assert keep_first(found, 2).gain is None
+
+
+def test_an_ensemble_can_be_judged_by_other_answers(labels: Labels) -> None:
+    p = np.stack([member(labels, skill, k) for k, skill in enumerate((1.0, 1.6, 1.3))])
+    worse = np.stack([member(labels, skill, k) for k, skill in enumerate((0.2, 0.8, 0.6))])
+    found = keep_first(find(p, labels, vote="weighted", draws=50, seed=0), 2)
+    again = judged_by(found, worse, labels)
+    assert (again.order, again.weights, again.gain) == (found.order, found.weights, None)
+    chosen, weights = list(found.order), np.asarray(found.weights)
+    assert again.prefixes[-1] == figures(voted(worse[chosen], weights, "weighted"), labels)
 
 
 def test_without_draws_nothing_is_searched(labels: Labels) -> None:

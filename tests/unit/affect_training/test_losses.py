@@ -44,6 +44,15 @@ def test_the_squared_hinge_is_that_of_tang() -> None:
     assert short.tolist() == pytest.approx([0.75**2])
 
 
+def test_class_weights_weigh_the_whole_squared_hinge_of_a_face() -> None:
+    plain = l2_svm(LOGITS, one_hot(LABELS, 7, 0.0), None)
+    weighted = l2_svm(LOGITS, one_hot(LABELS, 7, 0.0), WEIGHTS)
+    torch.testing.assert_close(weighted, plain * WEIGHTS[LABELS])
+    soft = torch.tensor([[0.5, 0.5, 0, 0, 0, 0, 0]])  # a mixed face has the mean weight of its classes
+    mixed = l2_svm(LOGITS[:1], soft, WEIGHTS) / l2_svm(LOGITS[:1], soft, None)
+    assert mixed.item() == pytest.approx((0.5 + 0.75) / 2)
+
+
 def test_losses_by_name() -> None:
     target = one_hot(LABELS, 7, 0.1)
     for kind, expected in (

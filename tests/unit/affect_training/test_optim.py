@@ -127,8 +127,10 @@ def test_onecycle_rises_and_falls() -> None:
     assert found[19:] == sorted(found[19:], reverse=True)
 
 
-def test_onecycle_takes_three_tenths_by_default() -> None:
-    assert rates(100, schedule="onecycle") == rates(100, schedule="onecycle", warmup=0.3)
+def test_onecycle_without_warmup_begins_at_the_top() -> None:
+    found = rates(100, schedule="onecycle")
+    assert found[0] == pytest.approx(0.1, rel=0.01)
+    assert found == sorted(found, reverse=True)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10, 20])

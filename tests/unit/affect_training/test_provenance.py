@@ -8,7 +8,15 @@ import pytest
 import torch
 from affect_training import provenance
 from affect_training.data import FaceData, Split
-from affect_training.provenance import Normalisation, git_commit, package_versions
+from affect_training.provenance import (
+    Normalisation,
+    array_sha256,
+    data_set,
+    git_commit,
+    init_sha256,
+    package_versions,
+    replaced,
+)
 
 
 def test_normalisation_centres_and_scales(faces: FaceData) -> None:
@@ -41,6 +49,50 @@ def test_pixels_of_training_and_of_judging_meet() -> None:
 def test_versions_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "PACKAGES", ("numpy", "no-such-package"))
     assert package_versions() == {"python": platform.python_version(), "numpy": np.__version__}
+
+
+# What a run was given
+
+
+def test_an_array_is_known_by_its_values() -> None:
+    votes = np.arange(14, dtype=np.float32).reshape(2, 7)
+    assert array_sha256(votes) == array_sha256(np.asfortranarray(votes))
+    assert array_sha256(votes) != array_sha256(votes + 1)
+
+
+def test_initial_weights_are_known_by_the_file_or_folder_they_come_from(tmp_path: Path) -> None:
+    file, folder = tmp_path / "w.safetensors", tmp_path / "package"
+    file.write_bytes(b"one")
+    (folder / "model").mkdir(parents=True)
+    (folder / "model/a.bin").write_bytes(b"a")
+    of_file, of_folder = init_sha256(str(file), ()), init_sha256(f"npm:{folder}", ("npm",))
+    assert of_file is not None
+    assert of_folder is not None
+    assert len(of_file) == len(of_folder) == 64
+    file.write_bytes(b"two")
+    assert init_sha256(str(file), ()) != of_file
+    (folder / "model/a.bin").rename(folder / "model/b.bin")
+    renamed = init_sha256(f"npm:{folder}", ("npm",))
+    (folder / "model/b.bin").write_bytes(b"b")
+    assert len({of_folder, renamed, init_sha256(f"npm:{folder}", ("npm",))}) == 3
+
+
+def test_initial_weights_from_nowhere_have_no_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for init in ("none", "imagenet", "imagenet:a1_in1k", f"imagenet:{tmp_path / 'gone'}"):
+        assert init_sha256(init, ("imagenet",)) is None
+
+
+def test_what_was_replaced_is_named_and_what_is_not_known_is_not() -> None:
+    before = {"votes": "1", "initial weights": "2", "teacher 1": "3"}
+    assert replaced(before, {"votes": "9", "initial weights": "2", "teacher 2": "4"}) == ["votes"]
+    assert replaced({}, {"votes": "9"}) == []
+
+
+def test_a_data_set_is_told_by_kind_and_name(faces: FaceData) -> None:
+    assert data_set(faces, ()) == {"kind": "fer2013", "name": None, "aux": []}
+    named = FaceData(faces.splits, faces.blank, faces.sha256, "folders", Path("/a/raf"))
+    assert data_set(named, ("web",)) == {"kind": "folders", "name": "raf", "aux": ["web"]}
 
 
 # The commit

@@ -4,11 +4,12 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ import pytest
 import torch
 from affect_training import module, run, teachers
 from affect_training.config import run_config
-from affect_training.data import Split
+from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
 from affect_training.module import FaceModule, LossNotFiniteError
 from affect_training.predict import predict_logits
 from affect_training.run import Run, open_run
 from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import save_file
 from support.tiny import TINY, TINY_HEADS, TinyHeads, install_tiny, tiny_faces, tiny_split, write_fer2013
 from torch import nn
 
@@ -182,6 +184,81 @@ def test_other_data_are_refused(start: Start) -> None:
     with pytest.raises(SettingsError, match=r"64 faces of data with sha256 0{16}…, this is 64 of 1{16}…"):
         other.fit(quiet)
     assert facts(other)["data_sha256"] == "0" * 64
+
+
+def voted(towards: int) -> FaceData:
+    """The tiny faces, and everybody votes for one emotion."""
+    data = tiny_faces()
+    votes = np.tile(np.eye(7, dtype=np.float32)[towards], (64, 1))
+    data.splits["Training"] = replace(data.split("Training"), votes=votes)
+    return data
+
+
+def test_other_votes_are_refused(start: Start) -> None:
+    tables = {"data": {"votes": True}}
+    start(faces=voted(3), tables=tables).fit(quiet, stop_after=1)
+    other = start(faces=voted(4), tables=tables)
+    assert other.resume()
+    with pytest.raises(SettingsError, match=r"run\.json: the run was begun with other contents of: votes; .*--fresh"):
+        other.fit(quiet)
+    same = start(faces=voted(3), tables=tables)
+    same.resume()
+    same.fit(quiet, stop_after=1)
+    assert same.state.epoch == 2
+
+
+def test_other_auxiliary_faces_are_refused(start: Start, tmp_path: Path) -> None:
+    write_aux(tmp_path / "aux" / "more", tiny_split(10, 9))
+    start(aux=tmp_path / "aux", tables={"data": {"aux": ["more"]}}).fit(quiet, stop_after=1)
+    write_aux(tmp_path / "aux" / "more", tiny_split(10, 8))  # as many, of the same names
+    other = start(aux=tmp_path / "aux", tables={"data": {"aux": ["more"]}})
+    other.resume()
+    with pytest.raises(SettingsError, match="other contents of: auxiliary set more"):
+        other.fit(quiet)
+
+
+def test_a_teacher_that_was_trained_again_is_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = iter(["a" * 64, "a" * 64, "b" * 64])
+
+    def answer(names: Any, images: Any, device: Any) -> Any:
+        return teachers.Taught(np.full((len(images), 7), 1 / 7, np.float32), (next(hashes),))
+
+    monkeypatch.setattr(teachers, "teacher_probabilities", answer)
+    start(teacher=["a"]).fit(quiet, stop_after=1)
+    for refused in (False, True):
+        again = start(teacher=["a"])
+        again.resume()
+        with pytest.raises(SettingsError, match="of: teacher 1") if refused else nullcontext():
+            again.fit(quiet, stop_after=1)
+
+
+def test_other_initial_weights_are_refused_while_they_are_there(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tables = {"init": str(path)}
+    for value in (0.0, 1.0):
+        save_file({k: torch.full_like(v, value) for k, v in weights(start(spec=TINY_HEADS)).items()}, path)
+        one = start(spec=TINY_HEADS, tables=tables)
+        assert one.resume() is (value == 1)
+        with pytest.raises(SettingsError, match="of: initial weights") if value else nullcontext():
+            one.fit(quiet, stop_after=1)
+    begun = facts(one)["inputs_sha256"]
+    path.unlink()  # the checkpoint has what is needed
+    last = start(spec=TINY_HEADS, tables=tables)
+    last.resume()
+    last.fit(quiet, stop_after=1)
+    assert facts(last)["inputs_sha256"] == begun
+
+
+def test_a_run_from_before_there_were_such_hashes_goes_on(start: Start) -> None:
+    one = start(faces=voted(3), tables={"data": {"votes": True}})
+    one.fit(quiet, stop_after=1)
+    kept = {k: v for k, v in facts(one).items() if k not in ("data_set", "inputs_sha256")}
+    (one.folder / "run.json").write_text(json.dumps(kept))
+    again = start(faces=voted(4), tables={"data": {"votes": True}})
+    assert again.resume()
+    again.fit(quiet)
+    assert again.finished
+    assert list(facts(again)["inputs_sha256"]) == ["votes"]
 
 
 def test_a_finished_run_trains_no_further(start: Start) -> None:
@@ -565,6 +642,7 @@ def test_the_provenance_is_written(start: Start) -> None:
     assert found["config"] == json.loads(one.config.model_dump_json())
     assert found["config"]["train"]["seed"] == 5
     assert found["data_sha256"] == "0" * 64
+    assert (found["data_set"], found["inputs_sha256"]) == ({"kind": "fer2013", "name": None, "aux": []}, {})
     assert found["faces"] == {"Training": 64, "PublicTest": 21}
     assert (found["faces_trained_on"], found["blank_dropped"]) == (64, {"Training": 0, "PublicTest": 0})
     assert found["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
@@ -624,11 +702,14 @@ def test_auxiliary_faces_join_the_training_split_at_their_weight(start: Start, t
     one.fit(quiet)
     assert facts(one)["faces_trained_on"] == 74
     assert facts(one)["aux"] == str(tmp_path / "aux")
+    assert facts(one)["data_set"]["aux"] == ["more"]
 
 
 def test_auxiliary_sets_want_a_folder(start: Start) -> None:
+    one = start(tables={"data": {"aux": ["more"]}})
     with pytest.raises(SettingsError, match=r"data\.aux names more; say where they are: --aux FOLDER"):
-        start(tables={"data": {"aux": ["more"]}})
+        one.fit(quiet)
+    assert not one.folder.exists()
 
 
 def test_leaking_faces_are_dropped(start: Start) -> None:
@@ -640,6 +721,20 @@ def test_leaking_faces_are_dropped(start: Start) -> None:
     assert 3 not in one.training.rows
 
 
+def test_without_a_validation_split_a_share_of_training_is_held_out(start: Start) -> None:
+    only = tiny_faces()
+    del only.splits["PublicTest"]
+    one = start(faces=only, epochs=1, tables={"data": {"holdout": 0.25}})
+    assert (len(one.training), len(one.validation)) == (50, 14)  # two of each class
+    assert not set(one.training.rows) & set(one.validation.rows)
+    one.fit(quiet)
+    assert facts(one)["faces"] == {"Training": 50, "PublicTest": 14}
+    assert facts(one)["config"]["data"]["holdout"] == 0.25
+    assert list(facts(one)["inputs_sha256"]) == ["held-out rows"]
+    with pytest.raises(SettingsError, match="the data has a split PublicTest"):
+        start(tables={"data": {"holdout": 0.25}})
+
+
 def test_the_training_split_is_balanced(start: Start) -> None:
     assert np.bincount(start(balance="oversample").training.labels).tolist() == [10] * 7
 
@@ -649,12 +744,13 @@ def test_the_teachers_are_asked_about_the_faces_trained_on(start: Start, monkeyp
 
     def answer(names: Any, images: Any, device: Any) -> Any:
         asked.append((tuple(names), len(images), device.name))
-        return np.full((len(images), 7), 1 / 7, np.float32)
+        return teachers.Taught(np.full((len(images), 7), 1 / 7, np.float32), ("a" * 64, None))
 
     monkeypatch.setattr(teachers, "teacher_probabilities", answer)
     one = start(teacher=["a", "b.safetensors"], teacher_weight=1.0, epochs=4)
     one.fit(quiet)
     assert asked == [(("a", "b.safetensors"), 64, "cpu")]
+    assert facts(one)["inputs_sha256"] == {"teacher 1": "a" * 64}
     assert one.state.best_accuracy < 0.9  # nothing to be learnt from a teacher who does not know
     assert float(log(one)[-1]["public_loss"]) > 1.5
 
@@ -699,6 +795,20 @@ def test_a_run_is_opened_by_its_folder(start: Start, monkeypatch: pytest.MonkeyP
     opened = open_run(one.folder, tiny_faces(), one.device)
     assert (opened.config, opened.state, opened.spec) == (one.config, one.state, TINY)
     assert not differing(dict(opened.best().state_dict()), weights(one, "best.ckpt"))
+
+
+def test_a_run_is_opened_without_what_it_was_trained_on(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install_tiny(monkeypatch)
+    write_aux(tmp_path / "aux" / "more", tiny_split(10, 9))
+    one = start(spec=TINY, aux=tmp_path / "aux", epochs=1, tables={"data": {"aux": ["more"]}})
+    one.fit(quiet)
+    shutil.rmtree(tmp_path / "aux")
+    opened = open_run(one.folder, tiny_faces(), one.device)
+    assert not differing(dict(opened.best().state_dict()), weights(one, "best.ckpt"))
+    with pytest.raises(MediaError, match="expected an auxiliary set 'more', got nothing"):
+        _ = opened.training
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path, cpu: Device) -> None:

@@ -127,7 +127,9 @@ def test_many_faces_are_asked_in_parts(
 
 def test_a_teacher_is_the_mean_of_its_members(host: PluginHost, cpu: Device, tmp_path: Path, images: ByteArray) -> None:
     names = [str(write(tmp_path / f"{seed}.safetensors", seed)) for seed in range(3)]
-    taught = teacher_probabilities(names, images, cpu, cache=None)
+    found = teacher_probabilities(names, images, cpu, cache=None)
+    taught = found.probabilities
+    assert found.sha256 == tuple(load_sidecar(Path(name)).weights_sha256 for name in names)
     each = [ask(name, images, cpu, mirror=True, cache=None, host=host).probabilities for name in names]
     np.testing.assert_allclose(taught, np.mean(each, axis=0), rtol=1e-5)
     assert taught.dtype == np.float32
@@ -204,8 +206,9 @@ def test_a_backend_without_weights_is_asked_every_time(
 
 
 def test_a_fingerprint_stands_for_weights(host: PluginHost, cpu: Device, tmp_path: Path, images: ByteArray) -> None:
-    ask("mirroring", images, cpu, mirror=True, cache=tmp_path, host=host)
+    answers = ask("mirroring", images, cpu, mirror=True, cache=tmp_path, host=host)
     assert len(kept(tmp_path)) == 1
+    assert (answers.weights_sha256, answers.identity) == (None, "m")
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None], ids=["empty", "nonsense", "of other faces"])

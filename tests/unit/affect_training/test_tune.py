@@ -1,13 +1,19 @@
 import csv
-import tomllib
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from affect_training import tune
+import torch
+from affect_training import run, tune
 from affect_training.config import read_run_file, run_config
+from affect_training.data.training import training_set
+from affect_training.run import Run
 from affect_training.search_space import parse_space
+from affect_training.storage import UnwrittenError
 from affect_training.tune import Method, Prune, StudySpec, Tuning, score_of
 from support.tiny import TINY, install_tiny, tiny_faces
 
@@ -132,6 +138,47 @@ def test_a_trial_that_cannot_be_trained_fails_alone(open_study: Open) -> None:
     assert study.write()[1].name == "best.toml"
 
 
+def test_any_exception_of_a_trial_fails_that_trial_alone(open_study: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = Run.fit
+
+    def broken(self: Run, *arguments: Any, **of: Any) -> None:
+        if self.config.train.batch_size == 32:
+            raise ZeroDivisionError("a defect of a plugin")
+        fit(self, *arguments, **of)
+
+    monkeypatch.setattr(Run, "fit", broken)
+    study = open_study(search=("batch_size=32,16",), method="grid", epochs=1)
+    lines: list[str] = []
+    study.run(2, lines.append)
+    assert [row.state for row in study.rows()] == ["done", "failed"]
+    assert "ZeroDivisionError: a defect of a plugin" in lines[0]
+
+
+def test_a_full_disk_stops_the_study_and_fails_no_trial(open_study: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(search=("batch_size=32,16",), method="grid", epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(UnwrittenError, match="No space left"):
+            study.run(2, quiet)
+    assert [row.state for row in study.rows()] == ["running"]
+    study.run(2, quiet)
+    assert [row.state for row in study.rows()] == ["done", "done"]
+
+
+def test_trials_with_equal_settings_of_the_data_share_their_faces(
+    open_study: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def counted(data: Any, config: Any, *more: Any) -> Any:
+        made.append((config.train.balance, config.train.lr))
+        return training_set(data, config, *more)
+
+    monkeypatch.setattr(run, "training_set", counted)
+    open_study(search=("lr=0.01,0.02", "balance=none,oversample"), method="grid", epochs=1).run(4, quiet)
+    assert made == [("none", 0.01), ("oversample", 0.01)]
+
+
 def test_a_study_in_which_nothing_can_be_trained_says_why(open_study: Open) -> None:
     study = open_study(search=("model.dropout=1.5,2.5",), method="grid", epochs=1)
     with pytest.raises(SettingsError, match=r"all 2 trials failed.*got 2\.5"):
@@ -188,7 +235,13 @@ def test_two_processes_do_not_share_a_study(open_study: Open) -> None:
 
 @pytest.mark.parametrize(
     ("search", "message"),
-    [("lr=-1:1", r"train\.lr"), ("data.colour=1,2", r"data\.colour"), ("epochs=1:5", "--epochs N")],
+    [
+        ("lr=-1:1", r"train\.lr"),
+        ("data.colour=1,2", r"data\.colour"),
+        ("epochs=1:5", "--epochs N"),
+        ("optimizer=sgd,lion,adam", r"train\.optimizer"),
+        ("momentum=0,0.9", "set nesterov = false too"),
+    ],
 )
 def test_a_space_that_does_not_fit_the_recipe_is_refused_at_once(
     search: str, message: str, open_study: Open, tmp_path: Path
@@ -198,7 +251,20 @@ def test_a_space_that_does_not_fit_the_recipe_is_refused_at_once(
     assert not (tmp_path / "study").exists()
 
 
-def test_values_are_written_as_toml() -> None:
-    values = {"a": 'say "so"', "b": 1e-05, "c": [0.9, True], "d": {"x y": 1}, "e": ("k",)}
-    text = "\n".join(f"{key} = {tune._toml(value)}" for key, value in values.items())
-    assert tomllib.loads(text) == {**values, "e": ["k"]}
+def test_a_value_that_only_some_of_the_others_suit_is_searched(open_study: Open) -> None:
+    study = open_study(search=("momentum=0,0.9", "nesterov=true,false"), method="grid", epochs=1)
+    lines: list[str] = []
+    study.run(4, lines.append)
+    assert [row.state for row in study.rows()].count("done") == 3
+    assert "nesterov looks ahead" in lines[0]
+
+
+def test_a_study_over_other_votes_does_not_go_on(cpu: Device, tmp_path: Path) -> None:
+    spec = StudySpec(TINY, {}, parse_space(("lr=0.1,0.2",)), 1)
+    for column in (0, 1):
+        data = tiny_faces()
+        votes = np.tile(np.eye(7, dtype=np.float32)[column], (64, 1))
+        data.splits["Training"] = replace(data.split("Training"), votes=votes)
+        with pytest.raises(SettingsError, match="votes_sha256") if column else nullcontext():
+            Tuning(tmp_path / "study", spec, data, cpu)
+    Tuning(tmp_path / "study", spec, tiny_faces(), cpu)  # what one side does not know counts as the same

@@ -11,7 +11,7 @@ import click
 from affect.errors import AffectError
 from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
-from affect_training.cli.common import device_option
+from affect_training.cli.common import device_option, prepare_output
 
 if TYPE_CHECKING:
     from affect_training.bench import Speed
@@ -58,6 +58,7 @@ def bench(
     tables: dict[str, Any] = parse_assignments(assignments)
     if batch:
         tables["train"]["batch_size"] = batch
+    prepare_output(json_file)
     click.echo(HEADER)
     found: list[Speed] = []
     failed = False

@@ -38,6 +38,29 @@ def existing(data: Path | None) -> Path:
     return data
 
 
+def prepare_output(path: Path | None) -> None:
+    """Make the folder of an output file and see that the file can be written: before the work whose result it holds.
+
+    Args:
+        path: The file; one that is there stays as it is. None asks for nothing.
+
+    Raises:
+        SettingsError: It cannot be written; names it.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
+        if there and not path.is_file() and not path.is_dir():  # a pipe or a terminal: opening it may wait
+            return
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+    except OSError as exc:
+        raise SettingsError(f"{path}: cannot be written: {exc.strerror or exc}") from exc
+
+
 def console() -> Console:
     """Return where tables and progress go."""
     return Console()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from affect_training.cli.common import CACHE, console, data_option, existing
+from affect_training.cli.common import CACHE, console, data_option, existing, prepare_output
 
 
 @click.group()
@@ -24,6 +24,7 @@ def info(data: Path | None, votes: bool, json_file: Path | None) -> None:
     from affect_training.data import load_faces
 
     path = existing(data)
+    prepare_output(json_file)
     facts = _facts(path, load_faces(path, CACHE, votes=votes))
     splits = facts["splits"]
     table = Table("", *splits)
@@ -49,7 +50,9 @@ def leaks(data: Path | None, json_file: Path | None) -> None:
     from affect_training.data import load_faces
     from affect_training.data.leaks import find_leaks
 
-    faces = load_faces(existing(data), CACHE)
+    path = existing(data)
+    prepare_output(json_file)
+    faces = load_faces(path, CACHE)
     with console().status("comparing all pairs of faces (FER2013: about a minute)"):
         report = find_leaks(faces)
     click.echo(report.to_text())
@@ -68,7 +71,9 @@ def sheet(data: Path | None, out: Path, split: str, per_class: int, enlarge: int
     from affect_training.data import load_faces
     from affect_training.data.sheets import sample_sheet, write_png
 
-    faces = load_faces(existing(data), CACHE).split(split)
+    path = existing(data)
+    prepare_output(out)
+    faces = load_faces(path, CACHE).split(split)
     write_png(sample_sheet(faces, per_class, seed, enlarge), out)
     click.echo(f"{out}: {per_class} faces a class of {split}. It shows faces of the data: do not publish or commit it.")
 

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from affect.errors import SettingsError
-from affect_training.cli.common import CACHE, console, existing
+from affect_training.cli.common import CACHE, console, existing, prepare_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,6 +70,7 @@ def fit(
     host = PluginHost(settings.plugins)
     document = out or fitting.own_sidecar(settings, host)
     labelled = read_labelled(existing(data), split)
+    prepare_output(document)
     if labelled.kind != "faces":
         raise SettingsError(f"{data}: fit takes single faces (labels.csv); clips are for `evaluate`")
     with _progress(len(labelled)) as progress:
@@ -123,6 +124,7 @@ def evaluate(
 
     settings = _settings(assignments, backend=backend, device=device, estimator=estimator)
     host = PluginHost(settings.plugins)
+    prepare_output(json_file)
     if timeline.is_timeline(existing(data)):
         sessions_of = timeline.read_timeline(data, split)
         with _progress(len(sessions_of)) as progress:
@@ -139,7 +141,6 @@ def evaluate(
             console().print(_onsets_table(report["onsets"]))
         click.echo(report["note"])
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
@@ -171,6 +172,7 @@ def study(
     from affect_training.learner.watch import Watcher
 
     settings = _settings(assignments, backend=backend, device=device)
+    prepare_output(json_file)
     sets = [read_labelled(existing(data), name) for name in (split, held_out)]
     watcher = Watcher(settings, PluginHost(settings.plugins), details=True, align=align, cache=CACHE)
     with _progress(sum(map(len, sets))) as progress:
@@ -181,7 +183,6 @@ def study(
     _show_spread("the mean of five fits, and the least and greatest", report)
     if json_file is not None:
         whole = {"backend": settings.inference.backend_word, "data": title, "aligned": align, "variants": report}
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
@@ -212,6 +213,7 @@ def fit_host(
 
     if (data is None) == (sessions is None):
         raise SettingsError("name one: --data with a study's time lines, or --simulate with a number of sessions")
+    prepare_output(out)
     plugins = PluginHost(_settings(assignments).plugins)
     design = plugins.settings_of(plugins.estimators.get("hmm"))
     assert isinstance(design, HmmSettings)

@@ -73,7 +73,7 @@ def run(
     from affect_training.run import Run
 
     faces = load_faces(existing(data), CACHE, votes=config.data.votes)
-    training = Run(folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes)
+    training = Run(folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes, cache=CACHE)
     resumed = not fresh and training.resume()
     if resume and not resumed:
         raise SettingsError(f"--resume: {folder} has no checkpoint to go on from")

@@ -83,7 +83,7 @@ def tune(
     wanted = StudySpec(spec, base, space, epochs, method, prune, seed)
     count = trials or (len(wanted.grid) if method == "grid" else 20)
     faces = load_faces(existing(data), CACHE, votes=votes)
-    tuning = Tuning(out / (study or f"{recipe}-{method}"), wanted, faces, Device(device), aux=aux)
+    tuning = Tuning(out / (study or f"{recipe}-{method}"), wanted, faces, Device(device), aux=aux, cache=CACHE)
     click.echo(f"study {tuning.folder} on {tuning.device.description}: {count} trials of {epochs} epochs")
     try:
         tuning.run(count, click.echo)

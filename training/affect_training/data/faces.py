@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 from affect.errors import MediaError
 from affect.labels import EMOTIONS
 from affect.types import ByteArray, FloatArray
+
+DataKind = Literal["fer2013", "icml", "folders", "list"]
+"""How a data set comes: Kaggle's two CSV files, class folders (or a tar file of them), a list of pictures."""
 
 SIDE = 48
 SPLITS = ("Training", "PublicTest", "PrivateTest")
@@ -78,20 +83,35 @@ def _groups(split: Split) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class FaceData:
-    """A data set: its splits, how many blank images each lost, and the sha256 of what was read."""
+    """A data set.
+
+    Attributes:
+        splits: By their names in `SPLITS`; those it has.
+        blank: How many blank images each lost.
+        sha256: Of what was read; FER+ votes are not in it.
+        kind: How it comes.
+        path: What was named, for messages; None for faces that come from no file.
+    """
 
     splits: dict[str, Split]
     blank: dict[str, int]
     sha256: str
+    kind: DataKind = "fer2013"
+    path: Path | None = None
 
     def split(self, name: str) -> Split:
         """Return a split.
 
         Raises:
-            MediaError: The data has no such split.
+            MediaError: The data has no such split; says how it gets one.
         """
         if name not in self.splits:
-            raise MediaError(f"the data has no split {name!r}; it has {', '.join(self.splits)}")
+            remedy = ""
+            if name == SPLITS[1]:  # Kaggle's train/ and test/, RAF-DB: nothing to choose the epoch by
+                remedy = "; put faces in a folder `val` (in a list: that split), or train with --set data.holdout=0.1"
+            raise MediaError(
+                f"{self.path or 'the data'} has no split {name!r}; it has {', '.join(self.splits)}{remedy}"
+            )
         return self.splits[name]
 
 

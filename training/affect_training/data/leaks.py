@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affect.labels import EMOTIONS
 from affect_training.data.duplicates import ALIKE, find_pairs
@@ -152,15 +153,24 @@ def find_leaks(data: FaceData) -> LeakReport:
 def leaking_rows(data: FaceData, into: Sequence[str] = SPLITS[1:]) -> IndexArray:
     """Return the `rows` (int64, sorted) of Training faces that also occur in the named splits.
 
-    Splits that the data has not are passed over. To drop them: `training.take(~np.isin(training.rows, rows))`.
+    Splits that the data has not are passed over.
     """
     training = data.split(SPLITS[0])
-    found: list[IndexArray] = [np.empty(0, np.int64)]
+    return np.unique(training.rows[leaking(training, data, into)])
+
+
+def leaking(faces: Split, data: FaceData, into: Sequence[str] = SPLITS[1:]) -> NDArray[np.bool_]:
+    """Say which faces to be trained on, of the data or of other origin, also occur in the named splits of the data.
+
+    Returns:
+        bool [N]. To drop them: `faces.take(~found)`.
+    """
+    found = np.zeros(len(faces), np.bool_)
     for name in into:
         if name in data.splits:  # the smaller split first: it is the one hashed in several views
-            pairs = find_pairs(data.split(name).images, training.images)
-            found.append(training.rows[[pair.second for pair in pairs]])
-    return np.unique(np.concatenate(found))
+            pairs = find_pairs(data.split(name).images, faces.images)
+            found[[pair.second for pair in pairs]] = True
+    return found
 
 
 def _between(first_name: str, first: Split, second_name: str, second: Split | None) -> list[Duplicate]:

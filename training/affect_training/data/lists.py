@@ -126,8 +126,8 @@ def read_set_file(path: Path) -> SetFile:
 
 def set_file(path: Path) -> SetFile:
     """Return what the TOML file of a folder, tar or list says; nothing when there is none."""
-    for found in (path / "faces.toml", path.with_suffix(".toml")):
-        if found.is_file():
+    for found in (path / "faces.toml", path.with_suffix(".toml") if path.name else None):
+        if found is not None and found.is_file():
             return read_set_file(found)
     return SetFile()
 

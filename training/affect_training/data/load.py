@@ -12,6 +12,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,18 @@ def load_faces(path: Path, cache: Path | None = None, *, votes: bool = False) ->
     """
     if not path.exists():
         raise MediaError(f"{path}: no such file")
+    path = named(path)
     source = _csv(path)
     if source is None:
         if votes:
             raise MediaError(f"{path}: the FER+ votes belong to the rows of fer2013.csv; name that file")
-        files = picture_files(path)
-        table, sha256 = _kept(cache, "pictures", stamp(files), lambda: read_pictures(files))
-        return table.divide(sha256)
+        table, sha256 = read_cached(picture_files(path), cache)
+        return replace(table.divide(sha256), kind="list" if find_list(path) else "folders", path=path)
     with source.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     table, _ = _kept(cache, "fer2013", sha256, lambda: (fer2013.read_fer2013(source), sha256))
-    return table.divide(sha256, ferplus.read_votes(ferplus.find_votes(source), table) if votes else None)
+    data = table.divide(sha256, ferplus.read_votes(ferplus.find_votes(source), table) if votes else None)
+    return replace(data, kind="icml" if source.name.startswith("icml") else "fer2013", path=source)
 
 
 def picture_files(path: Path) -> list[PictureFile]:
@@ -63,11 +65,26 @@ def picture_files(path: Path) -> list[PictureFile]:
     Raises:
         MediaError, SettingsError: As `load_faces`.
     """
+    path = named(path)
     found = find_list(path)
     if found is not None:
         return list_pictures(found)
     labels = LabelMap(set_file(path).labels)
     return list_folder(path, labels) if path.is_dir() else list_tar(path, labels)
+
+
+def read_cached(files: list[PictureFile], cache: Path | None) -> tuple[FaceTable, str]:
+    """Return the table of pictures and the sha256 of their contents, from the cache as long as no file has changed.
+
+    Raises:
+        MediaError: As `read_pictures`.
+    """
+    return _kept(cache, "pictures", stamp(files), lambda: read_pictures(files))
+
+
+def named(path: Path) -> Path:
+    """Return a path that ends in a name, which the folder in use (`.`) and the one above (`..`) do not."""
+    return path.resolve() if path.name in ("", "..") else path
 
 
 def _csv(path: Path) -> Path | None:

@@ -240,10 +240,19 @@ def _number(text: str, path: Path) -> float:
     return value
 
 
+def _cells(row: dict[str | Any, str | Any], where: str) -> dict[str, str]:
+    """Return a row without blanks around names and values; cells beyond the header, as of a comma at the end, go."""
+    beyond = row.pop(None, [])  # where csv puts them
+    if any(cell.strip() for cell in beyond):
+        raise MediaError(f"{where}: more cells than columns: {', '.join(beyond)}")
+    return {name.strip(): (value or "").strip() for name, value in row.items()}
+
+
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items()} for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            rows = [_cells(row, f"{path}, row {reader.line_num}") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         raise MediaError(f"{path}: {exc}") from exc
     if rows and (missing := set(columns) - set(rows[0])):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from affect_training.data import FaceData, Split
-from affect_training.data.leaks import Face, find_leaks, leaking_rows
+from affect_training.data.leaks import Face, find_leaks, leaking, leaking_rows
 from numpy.typing import NDArray
 
 
@@ -69,6 +69,14 @@ def test_leaking_rows_are_those_of_the_file(data: FaceData) -> None:
     training = data.split("Training")
     kept = training.take(~np.isin(training.rows, rows))
     assert kept.rows.tolist() == [2]
+
+
+def test_faces_of_other_origin_leak_too(data: FaceData) -> None:
+    training, private = data.split("Training"), data.split("PrivateTest")
+    images = np.stack([private.images[0], training.images[2], private.images[1][:, ::-1]])
+    others = split(images, [0, 0, 0], [0, 1, 2])
+    assert leaking(others, data).tolist() == [True, False, True]
+    assert leaking(others, data, ["PublicTest"]).tolist() == [False, False, False]
 
 
 def test_a_data_set_without_other_splits_leaks_nothing(data: FaceData) -> None:

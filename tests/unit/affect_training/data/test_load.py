@@ -147,3 +147,36 @@ def test_the_csv_of_a_folder_comes_before_its_pictures(tmp_path: Path) -> None:
     packed = gzip.compress(csv(tmp_path / "x.csv", 3, 3, 3).read_bytes())
     (tmp_path / "fer2013.csv.gz").write_bytes(packed)
     assert len(load_faces(tmp_path).split("Training")) == 3
+
+
+def test_the_data_say_how_they_come_and_from_where(tmp_path: Path) -> None:
+    kaggle = load_faces(csv(tmp_path / "fer2013.csv", 3))
+    assert (kaggle.kind, kaggle.path) == ("fer2013", tmp_path / "fer2013.csv")
+    assert load_faces(tmp_path).path == tmp_path / "fer2013.csv"
+    assert load_faces(csv(tmp_path / "icml_face_data.csv", 3)).kind == "icml"
+    picture(tmp_path / "set/angry/a.png", 0)
+    folders = load_faces(tmp_path / "set")
+    assert (folders.kind, folders.path) == ("folders", tmp_path / "set")
+    (tmp_path / "set/list_patition_label.txt").write_text("train_1.jpg 5\n")
+    picture(tmp_path / "set/train_1.jpg", 1)
+    assert load_faces(tmp_path / "set").kind == "list"
+
+
+@pytest.mark.parametrize("named", [".", "..", "../set"])
+def test_the_folder_in_use_may_be_named_by_dots(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "set/train/angry/a.png", 0)
+    monkeypatch.chdir(tmp_path / "set" / ("train" if named == ".." else ""))
+    found = load_faces(Path(named))
+    assert found.split("Training").labels.tolist() == [0]
+    assert found.path is not None
+    assert found.path.name == "set"
+
+
+def test_data_to_select_an_epoch_by_that_are_missing_are_told_with_the_remedy(tmp_path: Path) -> None:
+    picture(tmp_path / "set/train/angry/a.png", 0)
+    picture(tmp_path / "set/test/angry/a.png", 1)
+    told = (
+        r"set has no split 'PublicTest'; it has Training, PrivateTest; put faces in a folder `val` .*data\.holdout=0\.1"
+    )
+    with pytest.raises(MediaError, match=told):
+        load_faces(tmp_path / "set").split("PublicTest")

@@ -81,7 +81,7 @@ def test_the_table_is_one_the_settings_take() -> None:
 
 
 def test_the_command_prints_it(tmp_path: Path) -> None:
-    out = tmp_path / "host.toml"
+    out = tmp_path / "there" / "host.toml"
     arguments = ["fit-host", "--simulate", "2", "--minutes", "5", "--out", str(out)]
     result = CliRunner().invoke(learner, arguments, catch_exceptions=False)
     assert result.exit_code == 0

@@ -83,6 +83,15 @@ def test_a_video_runs_through_the_pipeline(toy: Path, toy_settings: Settings, tm
     assert report["events"]["boredom"]["misses"] + report["events"]["boredom"]["hits"] == 1
 
 
+def test_a_comma_at_the_end_of_a_row_is_passed_over(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", HEAD + "a,1,2,delight,\na,4,5,boredom, ,\n", {})
+    (session,) = read_timeline(folder, "all")
+    assert [segment.start for segment in session.truth] == [1, 4]
+    (folder / "timeline.csv").write_text(HEAD + "a,1,2,delight\na,4,5,boredom,train\n", encoding="utf-8")
+    with pytest.raises(MediaError, match=r"timeline\.csv, row 3: more cells than columns: train"):
+        read_timeline(folder, "all")
+
+
 def test_splits_are_kept_apart(tmp_path: Path) -> None:
     rows = "session,start_s,end_s,state,split\na,1,2,boredom,train\nb,1,2,boredom,test\nb,3,4,confusion,test\n"
     folder = write(tmp_path, rows, {"a": ["neutral"], "b": ["neutral"]})
