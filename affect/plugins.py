@@ -176,7 +176,9 @@ class PluginHost:
         from affect.inference.from_weights import backend_from_weights
 
         try:
-            return backend_from_weights(path, device, {recipe.architecture for recipe in self.recipes})
+            return backend_from_weights(
+                path, device, {recipe.architecture for recipe in self.recipes if recipe.architecture}
+            )
         except AffectError:
             raise
         except Exception as exc:

@@ -111,7 +111,8 @@ class RecipeSpec:
     """A network and the settings it is trained with.
 
     Attributes:
-        architecture: `module:Class` of the torch module; imported only when a training or a load needs it.
+        architecture: `module:Class` of the torch module; imported only when a training or a load needs it. Empty for
+            an ensemble of other recipes, see `parts`.
         source: The publication the recipe reproduces.
         published: The figure the source prints, in words; empty for our own recipes.
         model: Arguments of the module.
@@ -120,6 +121,9 @@ class RecipeSpec:
         train: Defaults of the run's `train` table; a run file or `--set` may change each key of all four.
         inits: Where pretrained weights may come from, `{scheme: "module:function"}`, for `--init scheme:LOCATION` or
             `--init scheme`. The function takes (network, location) and changes the network in place.
+        parts: Of an ensemble: `{part: table}`; a table is like a run file, with `recipe` and what changes it. Each part
+            is trained, then they vote with equal weights.
+        views: Of an ensemble: the test-time views it is published with, as `affect-train evaluate --tta` names them.
         init_notes: What a model card must say of weights that started there, by scheme: makers, data, licence.
     """
 
@@ -134,6 +138,8 @@ class RecipeSpec:
     train: Mapping[str, Any] = field(default_factory=dict)
     inits: Mapping[str, str] = field(default_factory=dict)
     init_notes: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    views: str = "none"
 
 
 class _Named(Protocol):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from affect.hookspecs import hookimpl
 from affect.registry import BackendSpec, Context, RecipeSpec
-from affect_cnn.recipe import COMPACT, NGUYEN2017, NGUYEN2017_PLAIN
+from affect_cnn.recipe import COMPACT, NGUYEN2017, NGUYEN2017_PLAIN, NGUYEN2017_X5
 
 if TYPE_CHECKING:
     from affect.inference.backend import Backend
@@ -49,6 +49,7 @@ def register_recipes(register: Callable[[RecipeSpec], None]) -> None:
     """Register the recipes of Nguyen's report and our own."""
     register(NGUYEN2017)
     register(NGUYEN2017_PLAIN)
+    register(NGUYEN2017_X5)
     register(COMPACT)
 
 

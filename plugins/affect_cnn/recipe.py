@@ -36,6 +36,15 @@ NGUYEN2017_PLAIN = RecipeSpec(
     train={**NGUYEN2017.train, "l2_kernels": 0.0},
 )
 
+NGUYEN2017_X5 = RecipeSpec(
+    name="nguyen2017-x5",
+    architecture="",
+    summary="Nguyen 2017: mean of five networks that differ in their start",
+    source=NGUYEN2017.source,
+    published="67.17 % (PrivateTest)",
+    parts={f"seed{seed}": {"recipe": "nguyen2017", "train": {"seed": seed}} for seed in range(5)},
+)
+
 COMPACT = RecipeSpec(
     name="compact",
     architecture="affect_cnn.compact:Compact",

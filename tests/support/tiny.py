@@ -98,6 +98,17 @@ TINY_HEADS = RecipeSpec(
     train=TINY.train,
 )
 
+TINY_PAIR = RecipeSpec(
+    name="tiny-pair",
+    architecture="",
+    summary="two of the above, voting",
+    source="our own",
+    parts={
+        "first": {"recipe": "tiny", "train": {"seed": 1}},
+        "second": {"recipe": "tiny", "init": "first.safetensors", "train": {"seed": 2}},
+    },
+)
+
 
 def tiny_split(count: int, seed: int) -> Split:
     """Make faces whose label shows as a bright bar at one of seven heights."""
@@ -137,6 +148,7 @@ def install_tiny(monkeypatch: pytest.MonkeyPatch) -> RecipeSpec:
     def register_recipes(register: Callable[[RecipeSpec], None]) -> None:
         register(TINY)
         register(TINY_HEADS)
+        register(TINY_PAIR)
 
     module.Tiny = Tiny  # type: ignore[attr-defined]
     module.register_recipes = register_recipes  # type: ignore[attr-defined]

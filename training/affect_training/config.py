@@ -136,6 +136,11 @@ def run_config(recipe: RecipeSpec, *tables: Mapping[str, Any]) -> RunConfig:
     Raises:
         SettingsError: A key is unknown or a value is out of range.
     """
+    if recipe.parts:
+        raise SettingsError(
+            f"{recipe.name} is an ensemble of {', '.join(recipe.parts)}: `affect-train run {recipe.name}` trains them; "
+            f"anything else takes their recipes, {', '.join(sorted({str(p['recipe']) for p in recipe.parts.values()}))}"
+        )
     merged: dict[str, Any] = {name: dict(getattr(recipe, name)) for name in TABLES}
     init = "none"
     for table in tables:

@@ -99,4 +99,22 @@ AUC_VGG16 = _transfer(
     },
 )
 
-RECIPES = (AUC_BASELINE, AUC_VGG16, AUC_SENET50, AUC_RESNET50)
+# "Seven models": each pretrained network without and with class weights, and the baseline.
+AUC_ENSEMBLE = RecipeSpec(
+    name="auc-ensemble",
+    architecture="",
+    summary="Boulis et al., vote of seven: VGG16, SENet50, ResNet50, each without and with class weights, baseline",
+    source=SOURCE,
+    published="75.4 % with flip and seven augmented views (PrivateTest)",
+    parts={
+        **{
+            name + suffix: {"recipe": f"auc-{name}", "init": "imagenet", "train": {"class_weights": weights}}
+            for name in ("vgg16", "senet50", "resnet50")
+            for suffix, weights in (("", "none"), ("-cw", "balanced"))
+        },
+        "baseline": {"recipe": "auc-baseline"},
+    },
+    views="augmented",
+)
+
+RECIPES = (AUC_BASELINE, AUC_VGG16, AUC_SENET50, AUC_RESNET50, AUC_ENSEMBLE)

@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_provides_backends_and_recipes(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
-    recipes = ["nguyen2017", "nguyen2017-plain", "compact"]
+    recipes = ["nguyen2017", "nguyen2017-plain", "nguyen2017-x5", "compact"]
     monkeypatch.setattr(plugin, "COMPACT_WEIGHTS", weights.with_name("nothing.safetensors"))
     assert host().plugins[0].provides == {"backends": ["cnn"], "recipes": recipes}
     monkeypatch.setattr(plugin, "COMPACT_WEIGHTS", weights)

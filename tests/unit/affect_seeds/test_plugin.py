@@ -21,7 +21,7 @@ RUNS = Path(__file__).parents[3] / "training" / "runs"
 def test_all_are_registered_with_their_source_and_figure(plugin_host: PluginHost) -> None:
     found: list[RecipeSpec] = []
     plugin.register_recipes(found.append)
-    assert sorted(r.name for r in found) == NAMES
+    assert sorted(r.name for r in found) == sorted([*NAMES, "auc-ensemble"])
     assert all(r.source and r.published for r in found)
     for recipe in found:
         assert plugin_host.recipes.get(recipe.name) is recipe
@@ -79,3 +79,13 @@ def test_every_pretrained_start_has_a_note_for_the_model_card(recipes: dict[str,
     for recipe in recipes.values():
         assert set(recipe.init_notes) == set(recipe.inits)
         assert all("icence" in note for note in recipe.init_notes.values())
+
+
+def test_the_ensemble_has_its_seven_members(recipes: dict[str, RecipeSpec]) -> None:
+    parts = recipes["auc-ensemble"].parts
+    assert len(parts) == 7
+    configs = {name: run_config(recipes[part["recipe"]], part) for name, part in parts.items()}
+    balanced = {name for name, config in configs.items() if config.train.class_weights == "balanced"}
+    assert balanced == {"vgg16-cw", "senet50-cw", "resnet50-cw"}
+    assert {name for name, config in configs.items() if config.init == "none"} == {"baseline"}
+    assert read_run_file(RUNS / "auc-ensemble.toml") == {"recipe": "auc-ensemble"}

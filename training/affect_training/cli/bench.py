@@ -54,7 +54,7 @@ def bench(
     from affect_training.config import parse_assignments
 
     host = PluginHost()
-    specs = [host.recipes.get(name) for name in recipes] if recipes else list(host.recipes)
+    specs = [host.recipes.get(name) for name in recipes] if recipes else [r for r in host.recipes if not r.parts]
     tables: dict[str, Any] = parse_assignments(assignments)
     if batch:
         tables["train"]["batch_size"] = batch

@@ -26,6 +26,10 @@ def show(recipe: str) -> None:
     """Show a recipe's source and settings."""
     spec = PluginHost().recipes.get(recipe)
     click.echo(f"{spec.name}: {spec.summary}\nsource: {spec.source}\npublished: {spec.published or 'nothing, our own'}")
+    if spec.parts:
+        click.echo(f"equal vote of its parts, test-time views: {spec.views}")
+        click.echo(json.dumps({name: dict(part) for name, part in spec.parts.items()}, indent=2))
+        return
     click.echo(
         f"architecture: {spec.architecture}\ninit: none, FILE.safetensors{''.join(f', {s}' for s in spec.inits)}"
     )

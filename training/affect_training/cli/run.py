@@ -1,15 +1,18 @@
 """affect-train run: train a recipe, or go on with it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from affect.errors import SettingsError
 from affect.plugins import PluginHost
+from affect.registry import RecipeSpec
 from affect_training.cli.common import CACHE, data_option, device_option, existing
-from affect_training.config import parse_assignments, read_run_file, run_config
+from affect_training.cli.parts import vote_of_parts
+from affect_training.config import RunConfig, parse_assignments, read_run_file, run_config
 
 
 @click.command()
@@ -55,18 +58,52 @@ def run(
     fresh: bool,
     dry_run: bool,
 ) -> None:
-    """Train RECIPE; goes on from the last checkpoint of its folder, whenever it was stopped."""
-    spec = PluginHost().recipes.get(recipe)
+    """Train RECIPE; goes on from the last checkpoint of its folder, whenever it was stopped.
+
+    An ensemble's parts are trained one after the other, exported, and vote; what is finished is not trained again.
+    """
+    host = PluginHost()
+    spec = host.recipes.get(recipe)
     tables = [read_run_file(run_file)] if run_file else []
     if tables and tables[0]["recipe"] != recipe:
         raise SettingsError(f"{run_file} is a run of {tables[0]['recipe']!r}, not of {recipe!r}")
     if resume and fresh:
         raise SettingsError("--resume and --fresh contradict each other")
-    config = run_config(spec, *tables, parse_assignments(assignments), {"init": init} if init else {})
-    folder = out or Path("runs") / f"{recipe}-seed{config.train.seed}"
-    if dry_run:
-        click.echo(json.dumps({"folder": str(folder), **config.model_dump(mode="json")}, indent=2))
-        return
+    changes = [*tables, parse_assignments(assignments), {"init": init} if init else {}]
+
+    def train(part: RecipeSpec, given: Mapping[str, Any], folder: Path | None) -> None:
+        # Where a part starts may be changed for all; what tells it from the others may not.
+        own = {name: table for name, table in given.items() if name != "init"}
+        config = run_config(part, {"init": given.get("init", "none")}, *changes, own)
+        folder = folder or Path("runs") / f"{part.name}-seed{config.train.seed}"
+        if dry_run:
+            click.echo(json.dumps({"folder": str(folder), **config.model_dump(mode="json")}, indent=2))
+        else:
+            _train(folder, part, config, data, aux, device, devices, nodes, resume=resume, fresh=fresh)
+
+    if spec.parts:
+        folder = out or Path("runs") / recipe
+        for name, table in spec.parts.items():
+            train(host.recipes.get(table["recipe"]), table, folder / name)
+        if not dry_run:
+            vote_of_parts(spec, folder, data, device)
+    else:
+        train(spec, {}, out)
+
+
+def _train(
+    folder: Path,
+    spec: RecipeSpec,
+    config: RunConfig,
+    data: Path | None,
+    aux: Path | None,
+    device: str,
+    devices: int,
+    nodes: int,
+    *,
+    resume: bool,
+    fresh: bool,
+) -> None:
     from affect.inference.device import Device
     from affect_training.callbacks import is_first_process
     from affect_training.data import load_faces
@@ -78,7 +115,7 @@ def run(
     if resume and not resumed:
         raise SettingsError(f"--resume: {folder} has no checkpoint to go on from")
     tell: Callable[[str], None] = click.echo if is_first_process() else lambda _: None
-    tell(f"{recipe} in {folder} on {training.device.description}, {'resumed' if resumed else 'from the start'}")
+    tell(f"{spec.name} in {folder} on {training.device.description}, {'resumed' if resumed else 'from the start'}")
     training.fit(tell)
     state = training.state
     tell(f"best PublicTest accuracy {state.best_accuracy:.4f} in epoch {state.best_epoch} of {state.epoch}")
