@@ -19,6 +19,7 @@ COMMANDS = {
     "tune": "tune:tune",
     "report": "report:report",
     "card": "card:card",
+    "models": "models:models",
     "explain": "explain:explain",
     "export": "export:export",
     "data": "data:data",

@@ -1,0 +1,45 @@
+"""Cards and the table over all backends, measured on a data set of synthetic faces."""
+
+import json
+from pathlib import Path
+
+import pytest
+from affect_training.cli.main import cli
+from click.testing import CliRunner
+from support.tiny import tiny_faces, write_fer2013
+
+from affect.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
+
+
+def test_a_backend_is_measured_and_described() -> None:
+    result = CliRunner().invoke(cli, ["models", "cnn", "--data", "fer2013.csv", "-o", "models"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    single, speed = (
+        json.loads(Path(f"models/figures/cnn.{kind}.json").read_text("utf-8")) for kind in ("single", "speed")
+    )
+    assert (single["n"], single["tta"]) == (21, "none")
+    assert 0 < speed["batch_8"] < speed["batch_1"]
+    row = next(
+        line for line in Path("models/README.md").read_text("utf-8").splitlines() if line.startswith("| [`cnn`]")
+    )
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == "5.0 M"
+    assert cells[4].startswith(f"{single['accuracy']:.1%} (")
+    card = Path("models/cnn.md").read_text("utf-8")
+    assert "Must not" in card or "must not" in card
+    assert "hole pictures" in card
+    again = CliRunner().invoke(cli, ["models", "cnn", "-o", "models", "--no-measure"], catch_exceptions=False)
+    assert again.exit_code == 0
+    assert row in Path("models/README.md").read_text("utf-8")
+
+
+def test_what_was_not_measured_is_not_written() -> None:
+    with pytest.raises(SettingsError, match=r"there is no .*cnn\.single\.json"):
+        CliRunner().invoke(cli, ["models", "cnn", "-o", "models", "--no-measure"], catch_exceptions=False)
+    assert not Path("models/README.md").exists()
