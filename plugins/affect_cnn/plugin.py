@@ -40,7 +40,7 @@ def register_backends(register: Callable[[BackendSpec], None]) -> None:
         BackendSpec("cnn", _create, "Nguyen 2017, 5.0 M parameters, from scratch on FER2013", CnnSettings, WEIGHTS)
     )
     if COMPACT_WEIGHTS.is_file():
-        summary = "5.0 M parameters, from scratch, taught by a pretrained network"
+        summary = "Our residual network, 5.0 M parameters, from scratch on FER2013 and outside faces"
         register(BackendSpec("compact", _create_compact, summary, CompactSettings, COMPACT_WEIGHTS))
 
 

@@ -65,7 +65,7 @@ async def test_from_the_webcam_to_an_event_on_screen(page: Page, artefacts: Path
     await expect(onset).to_be_visible(timeout=_LONG_MS)
     await expect(page.locator("#fps")).to_have_text(re.compile(r"[1-9]"), timeout=_LONG_MS)
     await expect(page.locator("#latency")).to_have_text(re.compile(r"\d"))
-    await expect(page.locator("#backend")).to_have_text("mobilenet-face")
+    await expect(page.locator("#backend")).to_have_text("compact")
     # The overlay really has something drawn: a box and landmarks.
     drawn = await page.locator("#overlay").evaluate(
         "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 === 3 && v > 0)"

@@ -20,7 +20,7 @@ async def test_welcome_says_what_the_service_is(serve: Serve) -> None:
         welcome = await p.hello()
         assert welcome["labels"] == [e.value for e in EMOTIONS]
         assert welcome["states"] == [s.value for s in STATES]
-        assert welcome["backend"] == "mobilenet-face"
+        assert welcome["backend"] == "compact"
         assert welcome["resumed"] is False
         assert "hint_request" in welcome["evidence"]
         snapshot = await p.until("snapshot")

@@ -215,7 +215,7 @@ def test_leaves_are_all_keys_in_order_with_values_and_sources() -> None:
     found = {key: (value, source) for key, value, source in leaves(Settings())}
     assert next(iter(found)) == "vision.detector"
     assert found["learner.absent_s"] == (5.0, "[D]")
-    assert found["inference.backend"] == ("mobilenet-face", "")
+    assert found["inference.backend"] == ("compact", "")
     tables = {key.partition(".")[0] for key in found}
     assert tables == {"vision", "inference", "learner", "service", "plugins"}
 

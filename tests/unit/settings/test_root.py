@@ -42,7 +42,7 @@ def test_defaults_are_the_bundled_parts() -> None:
     settings = Settings()
     assert (settings.vision.detector, settings.inference.backend, settings.learner.estimator) == (
         "mtcnn",
-        "mobilenet-face",
+        "compact",
         "fitted",
     )
     assert settings.plugins.allow is None

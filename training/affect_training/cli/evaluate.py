@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--robustness", is_flag=True, help="Accuracy under noise, blur, JPEG, darkness, occlusion, ...")
 @click.option("--adversarial", is_flag=True, help="Accuracy under FGSM and PGD.")
 @click.option("--limit", type=click.IntRange(min=1), help="Score only N faces, drawn at random (always the same).")
+@click.option("--unseen", is_flag=True, help="Only faces that share no photograph with Training.")
 @device_option
 def evaluate(
     backend: str,
@@ -56,6 +57,7 @@ def evaluate(
     robustness: bool,
     adversarial: bool,
     limit: int | None,
+    unseen: bool,
     device: str,
 ) -> None:
     """Score BACKEND, a registered name or the path of a .safetensors file, on a split.
@@ -65,6 +67,7 @@ def evaluate(
     from affect.errors import MediaError
     from affect.pictures import load_backend
     from affect_training.data import load_faces
+    from affect_training.data.leaks import unseen as without_seen
     from affect_training.evaluation.identity import identity_of
     from affect_training.evaluation.report import judge
     from affect_training.evaluation.robustness import sample
@@ -73,7 +76,7 @@ def evaluate(
     out = console()
     prepare_output(json_file)
     found = load_faces(existing(data), CACHE)
-    whole = found.split(split)
+    whole = without_seen(found, split) if unseen else found.split(split)
     faces = sample(whole, limit)
     if groups and faces.groups is None:
         raise MediaError(f"--groups: {data} names no groups")
@@ -86,6 +89,7 @@ def evaluate(
         **report.to_json(),
         **identity_of(classifier.backend),
         "data_sha256": found.sha256,
+        "unseen": unseen,
         "limit": limit if len(faces) < len(whole) else None,
         "device": classifier.device.description,
     }

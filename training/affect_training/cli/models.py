@@ -37,16 +37,18 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
     path = existing(data) if measure else None
     rows = []
     for name in names:
-        files = {kind: figures / f"{name}.{kind}.json" for kind in ("single", "mirror", "whole", "speed")}
+        files = {kind: figures / f"{name}.{kind}.json" for kind in ("single", "mirror", "unseen", "whole", "speed")}
         if measure:
-            context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=True)
+            own = host.backends.get(name).weights is not None  # under noise and the like, an ensemble is its members
+            context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=own)
             context.invoke(evaluate, backend=name, data=path, tta="mirror", json_file=files["mirror"])
+            context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["unseen"], unseen=True)
             context.invoke(fullframe, backend=name, data=path, json_file=files["whole"])
             files["speed"].write_text(json.dumps(_speed(name), indent=2) + "\n", encoding="utf-8")
         missing = [str(file) for file in files.values() if not file.is_file()]
         if missing:
             raise SettingsError(f"--no-measure: there is no {', '.join(missing)}")
-        evaluations = (files["single"], files["mirror"], files["whole"])
+        evaluations = tuple(files[kind] for kind in ("single", "mirror", "unseen", "whole"))
         context.invoke(card, weights=name, evaluations=evaluations, out=out / f"{name}.md")
         rows.append(read_row(find_facts(name, host), figures))
     (out / "README.md").write_text(overview(rows), encoding="utf-8")

@@ -199,3 +199,16 @@ def _between(first_name: str, first: Split, second_name: str, second: Split | No
 
 def _plain(face: Face) -> list[str | int]:
     return [face.split, face.row, EMOTIONS[face.label].value]
+
+
+def unseen(data: FaceData, name: str) -> Split:
+    """Return the faces of a split that share no photograph with Training; all of them where there is no Training.
+
+    What a classifier remembers of its training faces does not help it here.
+    """
+    faces = data.split(name)
+    if name == SPLITS[0] or SPLITS[0] not in data.splits:
+        return faces
+    seen = np.zeros(len(faces), np.bool_)
+    seen[[pair.first for pair in find_pairs(faces.images, data.split(SPLITS[0]).images)]] = True
+    return faces.take(~seen)

@@ -31,6 +31,9 @@ def test_a_backend_is_measured_and_described() -> None:
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == "5.0 M"
     assert cells[4].startswith(f"{single['accuracy']:.1%} (")
+    unseen = json.loads(Path("models/figures/cnn.unseen.json").read_text("utf-8"))
+    assert unseen["unseen"]
+    assert cells[6].startswith(f"{unseen['accuracy']:.1%} (")
     card = Path("models/cnn.md").read_text("utf-8")
     assert "Must not" in card or "must not" in card
     assert "hole pictures" in card

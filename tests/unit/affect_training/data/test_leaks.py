@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from affect_training.data import FaceData, Split
-from affect_training.data.leaks import Face, find_leaks, leaking, leaking_rows
+from affect_training.data.leaks import Face, find_leaks, leaking, leaking_rows, unseen
 from numpy.typing import NDArray
 
 
@@ -83,3 +83,11 @@ def test_a_data_set_without_other_splits_leaks_nothing(data: FaceData) -> None:
     alone = FaceData({"Training": data.split("Training")}, {}, "hash")
     assert leaking_rows(alone).tolist() == []
     assert find_leaks(alone).to_json()["across"] == []
+
+
+def test_unseen_faces_share_no_photograph_with_training(data: FaceData) -> None:
+    assert unseen(data, "PublicTest").rows.tolist() == [10]
+    assert unseen(data, "PrivateTest").rows.tolist() == [20, 22]
+    assert len(unseen(data, "Training")) == 5
+    alone = FaceData({"PublicTest": data.split("PublicTest")}, {}, "hash")
+    assert len(unseen(alone, "PublicTest")) == 3
