@@ -15,6 +15,7 @@ from affect_training.cli.common import CACHE, console, data_option, existing, pr
 @data_option
 @click.option("--split", default="PublicTest", type=click.Choice(["Training", "PublicTest", "PrivateTest"]))
 @click.option("--limit", default=700, show_default=True, help="Faces, drawn at random; 0 takes all.")
+@click.option("--unseen", is_flag=True, help="Only faces that share no photograph with Training.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting of affect, as for serve.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the figures here.")
@@ -23,6 +24,7 @@ def fullframe(
     data: Path | None,
     split: str,
     limit: int,
+    unseen: bool,
     seed: int,
     assignments: tuple[str, ...],
     json_file: Path | None,
@@ -32,12 +34,14 @@ def fullframe(
     from affect.plugins import PluginHost
     from affect.settings.load import load_settings
     from affect_training.data import load_faces
+    from affect_training.data.leaks import unseen as without_seen
     from affect_training.evaluation.identity import identity_of
     from affect_training.fullframe import full_frame
 
     path = existing(data)
     prepare_output(json_file)
-    faces = load_faces(path, CACHE).split(split)
+    data_set = load_faces(path, CACHE)
+    faces = without_seen(data_set, split) if unseen else data_set.split(split)
     chosen: dict[str, str | bool] = {"vision.all_faces": True}
     for pair in assignments:
         key, equals, value = pair.partition("=")
@@ -64,5 +68,5 @@ def fullframe(
     table.add_row("boxes elsewhere", str(found.false_faces))
     console().print(table)
     if json_file:
-        facts = {**found.to_json(), **identity_of(pipeline.backend), "split": split}
+        facts = {**found.to_json(), **identity_of(pipeline.backend), "split": split, "unseen": unseen}
         json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

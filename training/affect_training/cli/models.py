@@ -43,7 +43,7 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
             context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=own)
             context.invoke(evaluate, backend=name, data=path, tta="mirror", json_file=files["mirror"])
             context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["unseen"], unseen=True)
-            context.invoke(fullframe, backend=name, data=path, json_file=files["whole"])
+            context.invoke(fullframe, backend=name, data=path, unseen=True, json_file=files["whole"])
             files["speed"].write_text(json.dumps(_speed(name), indent=2) + "\n", encoding="utf-8")
         missing = [str(file) for file in files.values() if not file.is_file()]
         if missing:
