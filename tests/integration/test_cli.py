@@ -176,7 +176,7 @@ def test_watch_a_file_in_the_terminal(media: Path) -> None:
 def test_plugins_lists_without_loading_torch() -> None:
     listed = json.loads(affect("plugins", "--json").stdout)
     by_name = {plugin["name"]: plugin for plugin in listed}
-    assert by_name["cnn"]["provides"]["backends"] == ["cnn"]
+    assert by_name["cnn"]["provides"]["backends"] == ["cnn", "compact"]
     assert by_name["builtin"]["provides"]["detectors"] == ["mtcnn", "haar", "yunet"]
     assert by_name["template"]["status"] == "loaded"
     schemas = json.loads(affect("plugins", "--schema").stdout)

@@ -209,15 +209,19 @@ def test_an_ensemble_has_the_facts_of_its_members(weights: Path, host: PluginHos
         served.close()
 
 
-def test_an_ensemble_by_name_is_what_is_configured_or_shipped(host: PluginHost) -> None:
+def test_an_ensemble_by_name_is_what_is_configured_or_shipped(host: PluginHost, tmp_path: Path) -> None:
     shipped = find_facts("ensemble", host)
     manifest = json.loads(SHIPPED.read_text())
     assert [voter.name for voter in shipped.members] == [member["backend"] for member in manifest["members"]]
     assert [voter.weights_sha256 for voter in shipped.members] == [m["weights_sha256"] for m in manifest["members"]]
     assert shipped.fingerprint == find_facts(str(SHIPPED), host).fingerprint
     assert shipped.metrics["accuracy"].value == manifest["metrics"]["accuracy"]["value"]
-    assert "gain" in manifest["selection"]  # of a weighted vote, and this one is soft
-    assert "gain" not in shipped.training["selection"]
+    # The gain of searched weights is that of a weighted vote of all; an equal vote of the same members has none.
+    assert manifest["vote"] == "weighted"
+    assert shipped.training["selection"]["gain"] == manifest["selection"]["gain"]
+    equal = tmp_path / "equal.json"
+    equal.write_text(json.dumps({**manifest, "vote": "soft"}), encoding="utf-8")
+    assert "gain" not in find_facts(str(equal), host).training["selection"]
     for voter in shipped.members:
         assert voter.facts is not None
         assert voter.facts.data in shipped.data
