@@ -53,7 +53,8 @@ def backend_fit(settings: Settings, host: PluginHost) -> BackendFit | None:
         SettingsError: `learner.fit` names no such document.
         CheckpointError: The fit is damaged, or of other weights than the backend's.
     """
-    weights = effective_weights(settings, host)
+    name = settings.inference.backend
+    weights = host.weights_of(name) if name in host.backends or weights_path(name) else None
     sidecar = None if weights is None or not sidecar_path(weights).exists() else sidecar_path(weights)
     document = settings.learner.fit or sidecar
     if document is None:
@@ -65,16 +66,6 @@ def backend_fit(settings: Settings, host: PluginHost) -> BackendFit | None:
     if key not in _KEPT:
         _KEPT[key] = _read(document, sidecar)
     return _KEPT[key]
-
-
-def effective_weights(settings: Settings, host: PluginHost) -> Path | None:
-    """Return the weights file the configured backend runs with; None when it has none of its own."""
-    name = settings.inference.backend
-    if weights_path(name) is None and name in host.backends:
-        chosen = getattr(host.settings_of(host.backends.get(name)), "weights", None)
-        if isinstance(chosen, Path):
-            return chosen
-    return host.weights_of(name) if name in host.backends or weights_path(name) else None
 
 
 def _stamp(path: Path) -> _Stamp:

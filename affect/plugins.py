@@ -141,12 +141,23 @@ class PluginHost:
         return _created("backend", name, self.backends.provenance(name), lambda: spec.create(context))
 
     def weights_of(self, name: str) -> Path | None:
-        """Return the weights file of a backend, given by name or as that file; None when it ships none of its own.
+        """Return the weights file a backend runs with: `[plugins.NAME] weights` where that is set, or the shipped one.
+
+        Args:
+            name: Of the backend, or the path of a weights file.
+
+        Returns:
+            None when it has none of its own.
 
         Raises:
             PluginError: No such backend.
+            SettingsError: Its settings are wrong.
         """
-        return weights_path(name) or self.backends.get(name).weights
+        if (path := weights_path(name)) is not None:
+            return path
+        spec = self.backends.get(name)
+        chosen = getattr(self.settings_of(spec), "weights", None)
+        return chosen if isinstance(chosen, Path) else spec.weights
 
     def create_detector(self, name: str, device: "Device") -> "Detector":
         """Create a detector by name.

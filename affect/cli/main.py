@@ -1,7 +1,7 @@
 """The command `affect` and the options its subcommands share. Subcommands import what they need when they run."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,17 +37,27 @@ def shared_options(command: F) -> F:
     return command
 
 
-def settings_of(ctx: click.Context, **overrides: Any) -> Loaded:
-    """Load settings with `--config`, `--set` and a command's own options; dashes in names stand for dots."""
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of `--set KEY=VALUE`, values as TOML reads them.
+
+    Raises:
+        click.BadParameter: One has no `=`.
+    """
     from affect.settings.load import parse_value
 
-    config, assignments = ctx.find_root().obj
     chosen: dict[str, Any] = {}
     for pair in assignments:
         key, equals, text = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"expected KEY=VALUE, got {pair!r}", param_hint="--set")
         chosen[key] = parse_value(text)
+    return chosen
+
+
+def settings_of(ctx: click.Context, **overrides: Any) -> Loaded:
+    """Load settings with `--config`, `--set` and a command's own options; dashes in names stand for dots."""
+    config, assignments = ctx.find_root().obj
+    chosen = parse_assignments(assignments)
     names = {"backend": "inference.backend", "device": "inference.device", "detector": "vision.detector"}
     for name, value in overrides.items():
         if value is not None:

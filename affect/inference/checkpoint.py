@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from affect.errors import CheckpointError
 from affect.labels import EMOTIONS
@@ -170,11 +170,12 @@ def load_checkpoint(weights: Path) -> tuple[dict[str, torch.Tensor], Sidecar]:
     """
     sidecar = load_sidecar(weights)
     try:
-        tensors = load_file(weights)
+        content = weights.read_bytes()
+        tensors = load(content)
     except FileNotFoundError as exc:
         raise CheckpointError(f"{weights}: no such weights file") from exc
     except SafetensorError as exc:
         raise CheckpointError(f"{weights}: not a safetensors file ({exc}); pickles are never loaded") from exc
-    if hashlib.sha256(weights.read_bytes()).hexdigest() != sidecar.weights_sha256:
+    if hashlib.sha256(content).hexdigest() != sidecar.weights_sha256:
         raise CheckpointError(f"{weights}: weights do not match their sidecar {sidecar_path(weights).name} (sha256)")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, sidecar

@@ -71,9 +71,10 @@ class Mtcnn:
         if not images:
             return []
         squares = np.stack([_square(box) for box in boxes])
-        probability, refined, landmarks = self._o_net(images, squares)
-        doubtful = np.flatnonzero(probability < self.settings.track_threshold)
-        self._confirm(images, squares, probability, doubtful)
+        crops = self._crops(images, squares, 48)
+        probability, refined, landmarks = self._o_net(crops, squares)
+        threshold = self.settings.track_threshold
+        self._confirm(crops, probability, threshold, probability < threshold)
         return [
             Detection(refined[k], landmarks[k], float(probability[k]))
             if probability[k] >= self.settings.track_threshold
@@ -102,12 +103,10 @@ class Mtcnn:
         which, boxes = self._reject(images, which, boxes, thresholds[1])
         if not len(which):
             return [[] for _ in images]
-        pictures = [images[k] for k in which]
-        probability, refined, landmarks = self._o_net(pictures, boxes)
+        crops = self._crops([images[k] for k in which], boxes, 48)
+        probability, refined, landmarks = self._o_net(crops, boxes)
         if confirm:
-            # Below this the mean with the mirror image cannot reach the threshold.
-            possible = np.flatnonzero(probability >= 2 * thresholds[2] - 1)
-            self._confirm(pictures, boxes, probability, possible)
+            self._confirm(crops, probability, thresholds[2], np.ones(len(which), bool))
         faces: list[list[Detection]] = [[] for _ in images]
         for k in range(len(images)):
             mine = np.flatnonzero((which == k) & (probability >= thresholds[2]))
@@ -192,20 +191,25 @@ class Mtcnn:
         refined = _shift(candidates[keep], offsets[good][keep])
         return frames[keep].cpu().numpy(), _squares(refined.cpu().numpy())
 
-    def _o_net(self, images: Sequence[ByteArray], squares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Run O-Net; return probability [N], refined boxes [N, 4] and landmarks [N, 5, 2] in pixels."""
-        probability, offsets, points = self.onet(self._crops(images, squares, 48))
+    def _o_net(self, crops: torch.Tensor, squares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Run O-Net on crops of squares [N, 4]; return probability [N], boxes [N, 4], landmarks [N, 5, 2] in pixels."""
+        probability, offsets, points = self.onet(crops)
         boxes = torch.from_numpy(squares).to(self.device)
         size = (boxes[:, 2:] - boxes[:, :2])[:, None]
         landmarks = boxes[:, None, :2] + torch.stack([points[:, :5], points[:, 5:]], 2) * size
         refined = _shift(boxes, offsets)
         return probability.cpu().numpy(), refined.cpu().numpy(), landmarks.cpu().numpy()
 
-    def _confirm(self, images: Sequence[ByteArray], squares: FloatArray, probability: FloatArray, which: Ints) -> None:
-        """Replace, in place, the probabilities [N] of `which` by their mean with those of the mirror images."""
+    def _confirm(
+        self, crops: torch.Tensor, probability: FloatArray, threshold: float, asked: NDArray[np.bool_]
+    ) -> None:
+        """Replace, in place, the probabilities [N] of those asked for by their mean with those of the mirror images.
+
+        Left as they are: those so low that the mean cannot reach the threshold.
+        """
+        which = np.flatnonzero(asked & (probability >= 2 * threshold - 1))
         if len(which):
-            crops = self._crops([images[k] for k in which], squares[which], 48).flip(-1)
-            mirrored, _, _ = self.onet(crops.contiguous(memory_format=torch.channels_last))
+            mirrored, _, _ = self.onet(crops[which].flip(-1).contiguous(memory_format=torch.channels_last))
             probability[which] = (probability[which] + mirrored.cpu().numpy()) / 2
 
     def _crops(self, images: Sequence[ByteArray], squares: FloatArray, size: int) -> torch.Tensor:

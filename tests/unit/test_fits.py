@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from affect.errors import CheckpointError, SettingsError
-from affect.fits import backend_fit, effective_weights, new_estimator, reads_faces
+from affect.fits import backend_fit, new_estimator, reads_faces
 from affect.hookspecs import hookimpl
 from affect.inference.checkpoint import InputSpec, load_sidecar, save_checkpoint, sidecar_path
 from affect.labels import STATES
@@ -131,7 +131,7 @@ def test_a_weights_file_as_the_backend_brings_its_fit(host: PluginHost, weights:
 
 def test_weights_set_for_a_plugin_count_not_the_shipped_ones(host: PluginHost, weights: Path) -> None:
     into_sidecar(weights)
-    assert effective_weights(settings("other"), host) == weights
+    assert host.weights_of("other") == weights
     assert backend_fit(settings("other"), host) is not None
 
 
@@ -161,7 +161,7 @@ def test_a_document_that_is_none_is_named(host: PluginHost, tmp_path: Path) -> N
 
 def test_a_backend_without_weights_and_fit_has_none(host: PluginHost) -> None:
     assert backend_fit(settings("vote"), host) is None
-    assert effective_weights(settings("vote"), host) is None
+    assert host.weights_of("vote") is None
 
 
 def test_a_session_is_made_with_the_fit(host: PluginHost, weights: Path) -> None:

@@ -43,10 +43,9 @@ def export(
         weights = out.with_suffix(".safetensors")
         _export_run(Path(source), weights, about, licence, existing(data), device)
     else:
-        from affect_training.evaluation.identity import weights_in_force
         from affect_training.teachers import installed_host
 
-        found = weights_in_force(source, installed_host())
+        found = installed_host().weights_of(source)
         if found is None:
             raise SettingsError(f"{source}: this backend has no weights file of its own")
         if out.suffix == ".safetensors" or about or licence:

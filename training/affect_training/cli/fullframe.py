@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from affect.errors import SettingsError
 from affect_training.cli.common import CACHE, console, data_option, existing, prepare_output
 
 
@@ -30,6 +29,7 @@ def fullframe(
     json_file: Path | None,
 ) -> None:
     """Lay labelled faces into whole pictures and run the whole pipeline with BACKEND (the configured one)."""
+    from affect.cli.main import parse_assignments
     from affect.pipeline import build_pipeline
     from affect.plugins import PluginHost
     from affect.settings.load import load_settings
@@ -42,12 +42,7 @@ def fullframe(
     prepare_output(json_file)
     data_set = load_faces(path, CACHE)
     faces = without_seen(data_set, split) if unseen else data_set.split(split)
-    chosen: dict[str, str | bool] = {"vision.all_faces": True}
-    for pair in assignments:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise SettingsError(f"--set wants KEY=VALUE, got {pair!r}")
-        chosen[key] = value
+    chosen = {"vision.all_faces": True, **parse_assignments(assignments)}
     if backend:
         chosen["inference.backend"] = backend
     settings = load_settings(overrides=chosen).settings

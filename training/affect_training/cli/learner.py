@@ -230,14 +230,10 @@ def fit_host(
 
 
 def _settings(assignments: tuple[str, ...], **names: str | None) -> "Settings":
-    from affect.settings.load import load_settings, parse_value
+    from affect.cli.main import parse_assignments
+    from affect.settings.load import load_settings
 
-    chosen: dict[str, Any] = {}
-    for pair in assignments:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"expected KEY=VALUE, got {pair!r}", param_hint="--set")
-        chosen[key] = parse_value(text)
+    chosen = parse_assignments(assignments)
     keys = {"backend": "inference.backend", "device": "inference.device", "estimator": "learner.estimator"}
     chosen |= {keys[name]: value for name, value in names.items() if value is not None}
     return load_settings(None, chosen).settings

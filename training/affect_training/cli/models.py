@@ -25,12 +25,12 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
 
     The figures, as of `evaluate` and `fullframe`, go to OUT/figures; milliseconds are of one CPU core.
     """
-    from affect_training.report.facts import find_facts
+    from affect_training.report.facts import find_facts, manifest_of
     from affect_training.report.overview import overview, read_row
     from affect_training.teachers import installed_host
 
     host = installed_host()
-    names = backends or tuple(spec.name for spec in host.backends if spec.weights or spec.name == "ensemble")
+    names = backends or tuple(s.name for s in host.backends if host.weights_of(s.name) or manifest_of(s.name, host))
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     context = click.get_current_context()
@@ -39,7 +39,7 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
     for name in names:
         files = {kind: figures / f"{name}.{kind}.json" for kind in ("single", "mirror", "unseen", "whole", "speed")}
         if measure:
-            own = host.backends.get(name).weights is not None  # under noise and the like, an ensemble is its members
+            own = host.weights_of(name) is not None  # under noise and the like, an ensemble is its members
             context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=own)
             context.invoke(evaluate, backend=name, data=path, tta="mirror", json_file=files["mirror"])
             context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["unseen"], unseen=True)

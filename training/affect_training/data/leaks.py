@@ -160,16 +160,20 @@ def leaking_rows(data: FaceData, into: Sequence[str] = SPLITS[1:]) -> IndexArray
 
 
 def leaking(faces: Split, data: FaceData, into: Sequence[str] = SPLITS[1:]) -> NDArray[np.bool_]:
-    """Say which faces to be trained on, of the data or of other origin, also occur in the named splits of the data.
+    """Say which faces, of the data or of other origin, also occur in the named splits of the data.
 
     Returns:
         bool [N]. To drop them: `faces.take(~found)`.
     """
     found = np.zeros(len(faces), np.bool_)
     for name in into:
-        if name in data.splits:  # the smaller split first: it is the one hashed in several views
-            pairs = find_pairs(data.split(name).images, faces.images)
-            found[[pair.second for pair in pairs]] = True
+        if name not in data.splits:
+            continue
+        others = data.split(name).images
+        if len(others) <= len(faces):  # the smaller split first: it is the one hashed in several views
+            found[[pair.second for pair in find_pairs(others, faces.images)]] = True
+        else:
+            found[[pair.first for pair in find_pairs(faces.images, others)]] = True
     return found
 
 
@@ -207,8 +211,4 @@ def unseen(data: FaceData, name: str) -> Split:
     What a classifier remembers of its training faces does not help it here.
     """
     faces = data.split(name)
-    if name == SPLITS[0] or SPLITS[0] not in data.splits:
-        return faces
-    seen = np.zeros(len(faces), np.bool_)
-    seen[[pair.first for pair in find_pairs(faces.images, data.split(SPLITS[0]).images)]] = True
-    return faces.take(~seen)
+    return faces if name == SPLITS[0] else faces.take(~leaking(faces, data, SPLITS[:1]))

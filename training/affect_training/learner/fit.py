@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from affect.errors import SettingsError
-from affect.fits import effective_weights
 from affect.inference.checkpoint import load_sidecar, sidecar_path
 from affect.labels import LearnerState
 from affect.learner.estimator import Estimator, HmmEstimator
@@ -163,7 +162,7 @@ def describe(
     data: LabelledSet, faces: LabelledFaces, settings: Settings, host: PluginHost, options: HeadOptions, prior: float
 ) -> LearnerFit:
     """Return the document of a fit without its numbers: what was fitted, on what, and how."""
-    weights = effective_weights(settings, host)
+    weights = host.weights_of(settings.inference.backend)
     return LearnerFit(
         backend=settings.inference.backend_word,
         weights_sha256=None if weights is None else load_sidecar(weights).weights_sha256,
@@ -213,7 +212,7 @@ def own_sidecar(settings: Settings, host: PluginHost) -> Path:
     Raises:
         SettingsError: It has no weights file; the fit must go to a file of its own.
     """
-    weights = effective_weights(settings, host)
+    weights = host.weights_of(settings.inference.backend)
     if weights is None:
         raise SettingsError(
             f"backend {settings.inference.backend_word!r} has no weights file of its own to keep a fit beside; name a "

@@ -23,7 +23,6 @@ from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect.settings.fit import LearnerFit
 from affect.settings.root import weights_path
-from affect_training.evaluation.identity import weights_in_force
 from affect_training.evaluation.metrics import Floats, Labels
 from affect_training.report.further import Evaluation, Further, WholePictures
 
@@ -122,10 +121,10 @@ def find_facts(
         return with_evaluations(_of_manifest(Path(name), host), evaluations)
     registered = weights_path(name) is None
     summary = host.backends.get(name).summary if registered else ""
-    weights = weights_in_force(name, host)
+    weights = host.weights_of(name)
     if weights is not None:
         return with_evaluations(of_weights(name if registered else weights.stem, weights, host, summary), evaluations)
-    manifest = _manifest_of(name, host) if backend is None else getattr(backend, "manifest", None)
+    manifest = manifest_of(name, host) if backend is None else getattr(backend, "manifest", None)
     if manifest is None:
         raise SettingsError(f"backend {name!r} has neither a weights file of its own nor members")
     return with_evaluations(_of_vote(name, manifest, Path(), host), evaluations)
@@ -206,7 +205,8 @@ def _answers(weights: Path, sidecar: Sidecar) -> Answers | None:
     return Answers(probabilities / probabilities.sum(axis=1, keepdims=True), labels)
 
 
-def _manifest_of(name: str, host: PluginHost) -> Mapping[str, Any] | None:
+def manifest_of(name: str, host: PluginHost) -> Mapping[str, Any] | None:
+    """Return who votes in a backend that is an ensemble; None for any other."""
     backend = host.create_backend(name, Device("cpu"))
     try:
         found = getattr(backend, "manifest", None)

@@ -74,7 +74,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{megabytes:.1f}",
         f"{row.speed['batch_1']:.1f} / {row.speed['batch_8']:.1f}",
         _accuracy(row.single),
-        "always on" if row.single["accuracy"] == row.mirror["accuracy"] and members else _accuracy(row.mirror),
+        _accuracy(row.mirror),
         _accuracy(row.unseen),
         f"{row.single['macro_f1']:.3f}",
         f"{row.single['ece_cross_fitted']:.3f}",

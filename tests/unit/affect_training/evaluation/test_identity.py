@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 from affect_cnn.plugin import WEIGHTS
-from affect_training.evaluation.identity import identity_of, weights_in_force
+from affect_training.evaluation.identity import identity_of
 
 from affect.errors import PluginError
 from affect.inference.checkpoint import load_sidecar
@@ -28,10 +28,10 @@ def test_without_a_weights_file_by_its_fingerprint_if_it_has_one() -> None:
 
 
 def test_a_name_stands_for_the_weights_that_are_configured() -> None:
-    assert weights_in_force("cnn", PluginHost()) == WEIGHTS
+    assert PluginHost().weights_of("cnn") == WEIGHTS
     configured = PluginHost(PluginSettings.model_validate({"cnn": {"weights": "other.safetensors"}}))
-    assert weights_in_force("cnn", configured) == Path("other.safetensors")
-    assert weights_in_force("mine.safetensors", configured) == Path("mine.safetensors")
-    assert weights_in_force("ensemble", configured) is None
+    assert configured.weights_of("cnn") == Path("other.safetensors")
+    assert configured.weights_of("mine.safetensors") == Path("mine.safetensors")
+    assert configured.weights_of("ensemble") is None
     with pytest.raises(PluginError, match="did you mean 'cnn'"):
-        weights_in_force("cnm", configured)
+        configured.weights_of("cnm")
