@@ -106,9 +106,10 @@ def save_checkpoint(
     tensors: Mapping[str, torch.Tensor],
     *,
     dtype: torch.dtype = torch.float16,
+    beside: Mapping[str, bytes] | None = None,
     **fields: Any,
 ) -> Sidecar:
-    """Write weights and sidecar.
+    """Write weights and sidecar, all files or none.
 
     What `affect-train learner fit` found for weights that were there before stays when the new ones are the same, byte
     for byte; otherwise it goes, with its heads.
@@ -116,25 +117,42 @@ def save_checkpoint(
     Args:
         weights: Path ending in `.safetensors`; the sidecar takes its place with `.json`.
         tensors: State dict; floating tensors are stored as `dtype`.
+        beside: Further files in the same folder, name and content.
         fields: The rest of `Sidecar`, without `weights_sha256`.
 
     Returns:
         The sidecar as written.
+
+    Raises:
+        CheckpointError: They cannot be written (the disk is full, say); what was there before is intact.
     """
     data = weights_bytes(tensors, dtype)
     before = _replaced(weights)
     sidecar = Sidecar(weights_sha256=hashlib.sha256(data).hexdigest(), **fields)
     if before is not None and sidecar.learner is None and before.weights_sha256 == sidecar.weights_sha256:
         sidecar = sidecar.model_copy(update={"learner": before.learner})
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    partial = weights.with_suffix(".partial")
-    partial.write_bytes(data)
-    partial.replace(weights)
     text = json.dumps(sidecar.model_dump(mode="json"), indent=2) + "\n"
-    sidecar_path(weights).write_text(text, encoding="utf-8")
+    further = {weights.with_name(name): content for name, content in (beside or {}).items()}
+    _write_whole({**further, weights: data, sidecar_path(weights): text.encode()})
     if sidecar.learner is None:
         weights.with_name(f"{weights.stem}.learner.safetensors").unlink(missing_ok=True)
     return sidecar
+
+
+def _write_whole(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: each under another name first, then all take their places."""
+    partials = {path: path.with_name(f"{path.name}.partial") for path in files}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partials[path].write_bytes(content)
+        for path, partial in partials.items():
+            partial.replace(path)
+    except OSError as exc:
+        raise CheckpointError(f"{next(iter(files)).parent}: {exc}; what was there before is intact") from exc
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
 
 
 def _replaced(weights: Path) -> Sidecar | None:

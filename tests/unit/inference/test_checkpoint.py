@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -238,3 +239,23 @@ def test_an_rgb_input() -> None:
     crop = CropGeometry(((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)), "by hand")
     spec = InputSpec(size=112, channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), crop=crop)
     assert InputSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_full_disk_leaves_what_was_there(weights: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    save(weights, beside={"cnn.publictest.safetensors": b"answers"})
+    before = {path.name: path.read_bytes() for path in weights.parent.iterdir()}
+    write, written = Path.write_bytes, []
+
+    def full(path: Path, content: bytes) -> int:
+        written.append(path)
+        if len(written) > failing:
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device; what was there before is intact"):
+        save(weights, temperature=2.0, beside={"cnn.publictest.safetensors": b"others"})
+    assert {path.name: path.read_bytes() for path in weights.parent.iterdir()} == before
+    assert load_sidecar(weights).temperature == 1.25

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import nn
 
 from affect.errors import MediaError, SettingsError
@@ -46,7 +46,7 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
     Raises:
         MediaError: The run was trained on other data than it was opened with.
         SettingsError: The run was trained on other data than FER2013, and `data` does not say what they are.
-        CheckpointError: The run has no best epoch yet.
+        CheckpointError: The run has no best epoch yet, or a file cannot be written; what was there is intact.
     """
     facts = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
     if facts["data_sha256"] != run.data.sha256:
@@ -60,19 +60,16 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
     split = run.validation
     logits = predict_logits(model, split, run.normalise, run.device)
     temperature = metrics.fit_temperature(logits, split.labels)
-    predictions = weights.with_name(f"{weights.stem}.publictest.safetensors")
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {
-            "probabilities": metrics.softmax(logits, temperature).astype(np.float16),
-            "labels": split.labels.astype(np.uint8),
-        },
-        predictions,
-    )
+    predictions = f"{weights.stem}.publictest.safetensors"
+    answers = {
+        "probabilities": metrics.softmax(logits, temperature).astype(np.float16),
+        "labels": split.labels.astype(np.uint8),
+    }
     return save_checkpoint(
         weights,
         model.state_dict(),
         dtype=dtype,
+        beside={predictions: save(answers)},
         architecture=run.spec.architecture,
         arguments=dict(run.config.model),
         parameters=sum(p.numel() for p in model.parameters()),
@@ -93,7 +90,7 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
             "selection": f"epoch with the best {SPLIT} {run.config.train.select}; temperature on {SPLIT}, NLL and ECE "
             "cross-fitted in halves (*_half: temperature of the even rows, figure of the odd ones)",
         },
-        predictions=predictions.name,
+        predictions=predictions,
         **described,
     )
 
