@@ -17,8 +17,8 @@ from affect.settings.fit import LearnerFit
 from affect.settings.root import weights_path
 
 _Stamp = tuple[Path, int]
-_KEPT: dict[tuple[_Stamp, _Stamp | None], BackendFit | None] = {}
-"""Fits by document, sidecar and when they changed: read once a process, not once a session."""
+_KEPT: dict[tuple[_Stamp, _Stamp | str], BackendFit | None] = {}
+"""Fits by document and sidecar (or backend, where there is none) and when they changed: read once a process."""
 
 
 def new_estimator(settings: Settings, host: PluginHost) -> Estimator:
@@ -59,12 +59,13 @@ def backend_fit(settings: Settings, host: PluginHost) -> BackendFit | None:
     document = settings.learner.fit or sidecar
     if document is None:
         return None
+    backend = settings.inference.backend_word
     try:
-        key = _stamp(document), None if sidecar is None else _stamp(sidecar)
+        key = _stamp(document), backend if sidecar is None else _stamp(sidecar)
     except OSError as exc:
         raise SettingsError(f"learner.fit: {document}: {exc.strerror or exc}") from exc
     if key not in _KEPT:
-        _KEPT[key] = _read(document, sidecar)
+        _KEPT[key] = _read(document, sidecar, backend)
     return _KEPT[key]
 
 
@@ -72,13 +73,13 @@ def _stamp(path: Path) -> _Stamp:
     return path.resolve(), path.stat().st_mtime_ns
 
 
-def _read(document: Path, sidecar: Path | None) -> BackendFit | None:
+def _read(document: Path, sidecar: Path | None, backend: str) -> BackendFit | None:
     """Read a document of its own, or the part of a sidecar."""
     known = None if sidecar is None else load_sidecar(sidecar)
     facts = known.learner if known is not None and document == sidecar else _document(document)
     if facts is None:
         return None
-    _check_belongs(facts, document, None if known is None else known.weights_sha256)
+    _check_belongs(facts, document, None if known is None else known.weights_sha256, backend)
     return BackendFit(facts, load_heads(document.parent, facts.heads) if facts.heads else None)
 
 
@@ -91,7 +92,12 @@ def _document(path: Path) -> LearnerFit:
         raise CheckpointError(f"learner.fit: {path}: {where}: {first['msg']}") from exc
 
 
-def _check_belongs(facts: LearnerFit, document: Path, sha256: str | None) -> None:
+def _check_belongs(facts: LearnerFit, document: Path, sha256: str | None, backend: str) -> None:
+    if facts.weights_sha256 is not None and sha256 is None:
+        raise CheckpointError(
+            f"{document.name}: the fit is of the backend {facts.backend!r}, not of {backend!r}; run `affect-train "
+            "learner fit` for that"
+        )
     if facts.weights_sha256 is not None and sha256 is not None and facts.weights_sha256 != sha256:
         raise CheckpointError(
             f"{document.name}: the fit is of other weights ({facts.backend}, {facts.weights_sha256[:12]}) than the "

@@ -22,6 +22,9 @@ from affect.settings import Settings
 from affect.settings.load import load_settings
 from affect.types import ByteArray, Estimate, Frame, FrameFaces, Observation
 
+_CLOCKS_S = 3600.0
+"""Times further apart than this are of two clocks: the time of day, say, and seconds since the start."""
+
 Engine = LocalEngine[FrameJob, PreparedFrame, FrameFaces]
 
 
@@ -37,9 +40,9 @@ class _Core:
     ) -> None:
         self.settings = settings or load_settings().settings
         self.host = host or PluginHost(self.settings.plugins)
-        self._owns_engine = engine is None
-        self.engine = engine or build_engine(build_pipeline(self.settings, self.host), self.settings)
         self.session: LearnerSession = new_session(session, self.settings, self.host)
+        self._owns_engine = engine is None  # made last: its threads outlive whatever fails here
+        self.engine = engine or build_engine(build_pipeline(self.settings, self.host), self.settings)
         self.seq = 0
         self.last_t = float("-inf")
 
@@ -48,11 +51,27 @@ class _Core:
             raise FrameError(
                 f"t {t} after {self.last_t}: times are finite seconds and grow", code=ErrorCode.FRAME_OUT_OF_ORDER
             )
+        if self.session.model.t - t > _CLOCKS_S:
+            raise FrameError(
+                f"t {t} is long before what was told at {self.session.model.t}: frames and evidence share one clock",
+                code=ErrorCode.FRAME_OUT_OF_ORDER,
+            )
         self.last_t = t
         self.seq += 1
         # A capture loop may use its buffer again before we have looked at it.
         own = image.copy() if isinstance(image, np.ndarray) else image
         return FrameJob(Frame(t, self.seq, own), self.session.tracker)
+
+    def told_at(self, t: float) -> float:
+        """Return the time of evidence, a correction or a tick, once it is one that frames can follow."""
+        if not np.isfinite(t):
+            raise FrameError(f"t {t}: times are finite seconds", code=ErrorCode.FRAME_FROM_FUTURE)
+        if np.isfinite(self.last_t) and t - self.last_t > _CLOCKS_S:
+            raise FrameError(
+                f"t {t} is long after the last frame, {self.last_t}: frames and evidence share one clock",
+                code=ErrorCode.FRAME_FROM_FUTURE,
+            )
+        return t
 
     def close(self) -> None:
         if self._owns_engine:
@@ -139,12 +158,20 @@ class AffectModule:
 
         Raises:
             ProtocolError: No such kind.
+            FrameError: `t` is not on the frames' clock.
         """
-        self._put(self.core.session.host(t, kind))
+        self._put(self.core.session.host(self.core.told_at(t), kind))
 
     def correct(self, state: LearnerState, t: float) -> None:
-        """Tell which state is true, from the learner's or tutor's own word."""
-        self._put(self.core.session.correct(t, state))
+        """Tell which state is true, from the learner's or tutor's own word; `t` as for `evidence`."""
+        self._put(self.core.session.correct(self.core.told_at(t), state))
+
+    def tick(self, t: float) -> None:
+        """Let time pass while no frame comes, about once a second: open states end, and the learner is absent.
+
+        Without it a camera that fell silent leaves everything as it was; `t` as for `evidence`.
+        """
+        self._put(self.core.session.tick(self.core.told_at(t)))
 
     @property
     def estimate(self) -> Estimate | None:
@@ -260,12 +287,21 @@ class SyncAffectModule:
             return exc
 
     def evidence(self, kind: str, t: float) -> list[CloudEvent]:
-        """Tell what the tutor saw; raises `ProtocolError` for an unknown kind."""
-        return self._core.session.host(t, kind)
+        """Tell what the tutor saw.
+
+        Raises:
+            ProtocolError: No such kind.
+            FrameError: `t` is not on the frames' clock.
+        """
+        return self._core.session.host(self._core.told_at(t), kind)
 
     def correct(self, state: LearnerState, t: float) -> list[CloudEvent]:
-        """Tell which state is true, from the learner's or tutor's own word."""
-        return self._core.session.correct(t, state)
+        """Tell which state is true, from the learner's or tutor's own word; `t` as for `evidence`."""
+        return self._core.session.correct(self._core.told_at(t), state)
+
+    def tick(self, t: float) -> list[CloudEvent]:
+        """Let time pass without a frame: open states end, and the learner is absent; `t` as for `evidence`."""
+        return self._core.session.tick(self._core.told_at(t))
 
     def end(self) -> list[CloudEvent]:
         """Close all open states; returns their offsets."""

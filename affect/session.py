@@ -1,7 +1,9 @@
 """One learner's session without any door: tracker, learner model, event numbers. Socket, file and host share it."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 from zlib import crc32
 
 from affect.cloudevents import CloudEvent, EventNumbering, describe_model, fingerprint
@@ -15,6 +17,8 @@ from affect.types import Estimate, FrameFaces, LearnerEvent, Observation
 from affect.vision.tracking import Tracker
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -33,13 +37,7 @@ class LearnerSession:
         Raises:
             AffectError: The learner model failed on them: an estimator plugin may raise anything.
         """
-        try:
-            observation = self.model.observe(frame)
-        except AffectError:
-            raise
-        except Exception as exc:
-            log.exception("session %s: the learner model failed", self.name)
-            raise AffectError(f"learner model: {type(exc).__name__}: {exc}") from exc
+        observation = self._ask(lambda: self.model.observe(frame))
         self.estimate = observation.estimate
         return observation, self._wrap(observation.events)
 
@@ -48,20 +46,30 @@ class LearnerSession:
 
         Raises:
             ProtocolError: The estimator knows no such kind.
+            AffectError: The learner model failed; as in `correct` and `tick`.
         """
-        return self._take(self.model.host(t, kind))
+        return self._take(self._ask(lambda: self.model.host(t, kind)))
 
     def correct(self, t: float, state: LearnerState) -> list[CloudEvent]:
         """Take somebody's word for the true state."""
-        return self._take(self.model.correct(t, state))
+        return self._take(self._ask(lambda: self.model.correct(t, state)))
 
     def tick(self, t: float) -> list[CloudEvent]:
         """Let time pass without a frame."""
-        return self._take(self.model.tick(t))
+        return self._take(self._ask(lambda: self.model.tick(t)))
 
     def end(self, reason: OffsetReason, t: float | None = None) -> list[CloudEvent]:
         """Close all open states."""
         return self._wrap(self.model.end(reason, t))
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except AffectError:
+            raise
+        except Exception as exc:
+            log.exception("session %s: the learner model failed", self.name)
+            raise AffectError(f"learner model: {type(exc).__name__}: {exc}") from exc
 
     def _take(self, answer: tuple[Estimate, list[LearnerEvent]]) -> list[CloudEvent]:
         self.estimate, events = answer

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
@@ -38,7 +38,7 @@ def run(loaded: Loaded, *, as_json: bool, everything: bool) -> int:
         "versions": {
             "tutor-affect": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in _PACKAGES},
+            **{name: _version(name) for name in _PACKAGES},
         },
         "device": _device(loaded.settings),
         "plugins": {s.name: s.status if not s.reason else f"{s.status}: {s.reason}" for s in host.plugins},
@@ -56,6 +56,13 @@ def run(loaded: Loaded, *, as_json: bool, everything: bool) -> int:
         *(name for name, result in report["check"].items() if not str(result).startswith("ok")),
     ]
     return 1 if wrong else 0
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _device(settings: Settings) -> dict[str, Any]:
@@ -80,14 +87,13 @@ def _weights(host: PluginHost, configured: str) -> dict[str, Any]:
     from affect.inference.checkpoint import load_sidecar
 
     facts: dict[str, Any] = {}
-    files = {spec.name: spec.weights for spec in host.backends}
-    if (path := weights_path(configured)) is not None:
-        files[configured] = path
-    for name, weights in files.items():
-        if weights is None:
-            facts[name] = "none of its own"
-            continue
+    names = [spec.name for spec in host.backends] + ([configured] if weights_path(configured) is not None else [])
+    for name in names:
         try:
+            weights = host.weights_of(name)
+            if weights is None:
+                facts[name] = "none of its own"
+                continue
             sidecar, size = load_sidecar(weights), weights.stat().st_size
         except (AffectError, OSError) as exc:
             facts[name] = exc.message if isinstance(exc, AffectError) else str(exc)

@@ -17,7 +17,7 @@ VIDEOS = frozenset(
     {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".gif", ".mjpeg", ".mjpg", ".mpg", ".mpeg", ".wmv"}
 )
 _DEFAULT_FPS = 25.0
-_LONGEST_GAP_S = 10.0  # a timestamp further ahead than this is broken, not a pause
+_LONGEST_GAP_S = 10.0  # a timestamp further ahead of the last than this is no pause: the clock has jumped
 
 
 def expand(inputs: Iterable[Path]) -> list[Path]:
@@ -92,8 +92,11 @@ class Video:
         self.read = 0
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Yield frames; times come from the container, or from the frame rate where it gives none."""
-        index, last = 0, -1.0
+        """Yield frames; times come from the container, or from the frame rate where it gives none.
+
+        Where the container's times jump, the frame rate bridges the jump and what follows is counted from there.
+        """
+        index, last, jumped = 0, -1.0, 0.0
         while True:
             if index % self._every:
                 if not self._capture.grab():
@@ -103,9 +106,11 @@ class Video:
             good, bgr = self._capture.read()
             if not good:
                 return
-            t = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if not np.isfinite(t) or t <= last or t > last + _LONGEST_GAP_S:
+            given = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            t = given - jumped
+            if not np.isfinite(t) or t <= last or t > last + _LONGEST_GAP_S * self._every:
                 t = last + self._every / self.fps if index else 0.0
+                jumped = given - t if np.isfinite(given) else jumped
             last = t
             self.read += 1
             yield VideoFrame(index, t, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))

@@ -126,6 +126,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
                 self.stats.batches += 1
                 self.stats.jobs += len(batch)
                 self.stats.largest_batch = max(self.stats.largest_batch, len(batch))
+                del batch  # pictures must not stay until the next ones come
 
     def _take(self) -> list[tuple[PreparedT, Future[ResultT]]] | None:
         """Wait until the oldest job is prepared, then take all that are, in order; None at the end.

@@ -3,10 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import SettingsError
 from affect.labels import STATES
 from affect.settings.learner import HmmSettings
 
 Floats = NDArray[np.float64]
+
+_TOLERANCE = 0.01
+"""By how much, as a share, the rate of leaving a state may miss the wanted one."""
 
 
 def stationary(settings: HmmSettings) -> Floats:
@@ -20,6 +24,10 @@ def rate_matrix(settings: HmmSettings, iterations: int = 500) -> Floats:
 
     The flux from i to j is d_i A_ij d_j (A: affinities, symmetric), scaled by Sinkhorn's method so that state i is
     left at the rate ln 2 / half-life: sum_j flux_ij = pi_i ln 2 / h_i. A symmetric flux makes pi stationary.
+
+    Raises:
+        SettingsError: No such chain exists: a state is so common and short that the others are not left often enough
+            to fill it again. Names the state.
     """
     pi = stationary(settings)
     out = pi * np.log(2) / np.array([settings.half_lives_s[s] for s in STATES], np.float64)
@@ -32,6 +40,13 @@ def rate_matrix(settings: HmmSettings, iterations: int = 500) -> Floats:
     for _ in range(iterations):  # the square root damps the symmetric iteration, which oscillates otherwise
         d = np.sqrt(d * out / (flux @ d))
     flux = d[:, None] * flux * d[None, :]
+    gap = np.abs(flux.sum(axis=1) / out - 1)
+    if not gap.max() < _TOLERANCE:
+        common = STATES[int(np.argmax(out))]
+        raise SettingsError(
+            f"plugins.hmm: base_rates, half_lives_s and affinities cannot hold together (a half-life would be off by "
+            f"{gap.max():.0%}); raise half_lives_s.{common} or lower base_rates.{common}"
+        )
     q = flux / pi[:, None]
     np.fill_diagonal(q, -q.sum(axis=1))
     return np.asarray(q)

@@ -53,9 +53,12 @@ def origin_accepted(settings: ServiceSettings, origin: str | None, host_header: 
     Programs send no origin and are accepted. A service on loopback answers only to loopback names, so that a foreign
     name which resolves to 127.0.0.1 does not make a foreign page "our own".
     """
-    host = urlsplit(f"//{host_header or ''}")
+    try:
+        host, page = urlsplit(f"//{host_header or ''}"), urlsplit(origin or "")
+    except ValueError:  # a bracket too many
+        return False
     if is_loopback(settings.host) and not settings.behind_proxy and not is_loopback(host.hostname or ""):
         return False
     if origin is None or origin in settings.origins:
         return True
-    return urlsplit(origin).netloc.lower() == host.netloc.lower()
+    return page.netloc.lower() == host.netloc.lower()

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from affect.service.server import AffectService
 
 _CLOSE_S = 1.0  # how long a peer may take to read our last words
+_MAX_TEXT = 65_536  # characters; refused before it is parsed, since every wrong item of a long list costs memory
 
 _CLOSE_OF = {
     ErrorCode.BAD_HELLO: CloseCode.BAD_HELLO,
@@ -54,6 +55,14 @@ _CLOSE_OF = {
     ErrorCode.POLICY_REFUSED: CloseCode.POLICY,
     ErrorCode.SLOW_CONSUMER: CloseCode.TRY_LATER,
 }
+
+
+class _UnreadableError(ProtocolError):
+    """A text message that cannot be read; `ref` is its type as far as that could be."""
+
+    def __init__(self, message: str, code: ErrorCode, ref: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.ref = ref
 
 
 class Connection:
@@ -192,17 +201,23 @@ class Connection:
             except PolicyError as exc:
                 if exc.code is ErrorCode.POLICY_REFUSED:
                     self._session.set_consent(granted=False)  # an earlier grant does not outlive the refusal
+                    self._session.broadcast_snapshot()
                     self._fail(exc)
                     return
                 self._send(_error(exc, getattr(message, "type", None)))
+            except _UnreadableError as exc:
+                self._send(_error(exc, exc.ref))
             except AffectError as exc:
                 self._send(_error(exc, getattr(message, "type", None)))
+            del data  # a picture must not stay until the next message comes
 
     def _handle(self, message: object) -> None:
         assert self._session is not None
         match message:
             case Consent():
                 self._require("learner", "consent")
+                if self._replaced:
+                    return
                 check_consent(message, self._settings.service)
                 self._session.set_consent(granted=message.granted)
                 self._session.broadcast_snapshot()
@@ -214,7 +229,8 @@ class Connection:
                 self._send(Pong(id=message.id))
             case Bye():
                 if "learner" in self._roles:
-                    self._session.end()
+                    if not self._replaced:
+                        self._session.end()
                 else:
                     self.finish(CloseCode.NORMAL, "bye")
             case _:
@@ -223,8 +239,8 @@ class Connection:
     def _frame(self, data: bytes) -> None:
         assert self._session is not None
         self._require("learner", "frames")
-        if self._session.learner_socket is not self:
-            return  # replaced by a newer socket; what is still on its way here is late
+        if self._replaced:
+            return
         header, image = unpack_frame(data)
         try:
             self._session.push(header, image)
@@ -235,6 +251,11 @@ class Connection:
     def _roles(self) -> list[str]:
         assert self._hello is not None
         return list(self._hello.roles)
+
+    @property
+    def _replaced(self) -> bool:
+        """Whether this learner has a newer socket: what is still on its way here is late."""
+        return self._session is not None and self._session.learner_socket is not self
 
     def _require(self, role: str, what: str) -> None:
         if role not in self._roles:
@@ -286,17 +307,21 @@ def _parse(text: str) -> object:
     """Read one JSON message.
 
     Raises:
-        ProtocolError: Not JSON, an unknown type, or wrong fields; names the first.
+        _UnreadableError: Too long, not JSON, an unknown type, or wrong fields; names the first.
     """
+    if len(text) > _MAX_TEXT:
+        raise _UnreadableError(
+            f"a text message has at most {_MAX_TEXT} characters, this one {len(text)}", ErrorCode.BAD_MESSAGE
+        )
     try:
         message: object = CLIENT_ADAPTER.validate_json(text)
     except ValidationError as exc:
         first = exc.errors()[0]
         unknown = first["type"] in ("union_tag_invalid", "union_tag_not_found")
         where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise ProtocolError(
-            f"{where}: {first['msg']}", code=ErrorCode.UNKNOWN_TYPE if unknown else ErrorCode.BAD_MESSAGE
-        ) from exc
+        code = ErrorCode.UNKNOWN_TYPE if unknown else ErrorCode.BAD_MESSAGE
+        ref = str(first["loc"][0]) if first["loc"] and not unknown else None
+        raise _UnreadableError(f"{where}: {first['msg']}", code, ref) from exc
     return message
 
 

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from affect.cloudevents import CloudEvent
 from affect.errors import AffectError, ErrorCode, ProtocolError
+from affect.fits import new_estimator
 from affect.pipeline import FrameEngine
 from affect.plugins import PluginHost
 from affect.service.auth import check_bind
@@ -42,11 +43,12 @@ class AffectService:
     Raises:
         SettingsError: The bind is public and not protected.
         PluginError: A named sink or the estimator is unknown.
+        CheckpointError: The estimator's fit is damaged, or of other weights than the backend's.
     """
 
     def __init__(self, settings: Settings, host: PluginHost, engine: FrameEngine | None, reason: str = "") -> None:
         check_bind(settings.service)
-        host.create_estimator(settings.learner.estimator)  # a wrong table should stop the start, not the first hello
+        new_estimator(settings, host)  # a wrong table or fit should stop the start, not the first hello
         self.settings, self.host, self.engine, self.reason = settings, host, engine, reason
         self.sessions: dict[str, ServiceSession] = {}
         self._sinks = SinkFanout(host)
@@ -54,6 +56,7 @@ class AffectService:
         self._door = HttpDoor(settings.service, self.health)
         self._server: Server | None = None
         self._timer: asyncio.Task[None] | None = None
+        self._stopping = False
 
     @property
     def port(self) -> int:
@@ -109,7 +112,8 @@ class AffectService:
         self._timer = asyncio.create_task(self._tick())
 
     async def stop(self) -> None:
-        """End all sessions, tell every socket, close."""
+        """End all sessions, tell every socket, close; whoever connects meanwhile is sent away."""
+        self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -162,6 +166,9 @@ class AffectService:
     async def _accept(self, socket: ServerConnection) -> None:
         peer = socket.remote_address
         address = str(peer[0]) if peer else "unknown"
+        if self._stopping:
+            await socket.close(CloseCode.GOING_AWAY, "the service stops")
+            return
         if self._per_address[address] >= self.settings.service.max_connections_per_address:
             await socket.close(CloseCode.TRY_LATER, "too many connections from this address")
             return
@@ -175,6 +182,8 @@ class AffectService:
             await socket.close(CloseCode.INTERNAL, "internal error")
         finally:
             self._per_address[address] -= 1
+            if not self._per_address[address]:
+                del self._per_address[address]  # nobody needs to know who was here
 
     async def _tick(self) -> None:
         """Once a second: time passes in every session; forgotten ones end."""

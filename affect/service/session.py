@@ -80,11 +80,12 @@ class ServiceSession:
         self._generation = 0
         # The clock: the client's time minus ours, from the frame that arrived fastest.
         self._offset: float | None = None
+        self._born = time.monotonic()
         self._last_seq = -1
         self._last_t: float | None = None
         # A learner who comes back may count anew; `_shift` keeps the session's own clock running on.
         self._new_source, self._shift = False, 0.0
-        self._credit, self._credit_at = settings.max_fps, time.monotonic()
+        self._credit, self._credit_at = max(settings.max_fps, 1.0), time.monotonic()
         self._last_frame_at = time.monotonic()
         self.received = self.dropped = self.failed = self.observed = 0
         self.backend_ok = True
@@ -207,9 +208,9 @@ class ServiceSession:
     # Inside
 
     def _now(self) -> float:
-        """The present on the frames' clock."""
+        """The present on the frames' clock; before the first frame, seconds since the session began."""
         if self._offset is None:
-            return max(self.learner.model.t, 0.0)
+            return max(self.learner.model.t, time.monotonic() - self._born)
         return time.monotonic() + self._offset
 
     def _at(self, t: float | None) -> float:
@@ -227,9 +228,9 @@ class ServiceSession:
         return t
 
     def _check_rate(self, now: float) -> None:
-        """A bucket of one second's frames that refills at `max_fps`."""
+        """A bucket of one second's frames, one at least, that refills at `max_fps`."""
         most = self._settings.max_fps
-        self._credit = min(most, self._credit + (now - self._credit_at) * most)
+        self._credit = min(max(most, 1.0), self._credit + (now - self._credit_at) * most)
         self._credit_at = now
         if self._credit < 1:
             raise FrameError(f"more than {most:g} frames a second", code=ErrorCode.RATE_LIMITED)
@@ -240,9 +241,10 @@ class ServiceSession:
         if self._new_source:
             self._new_source = False
             self._last_seq = -1
-            if self._last_t is not None:
+            last = self._last_t
+            if last is not None or np.isfinite(self.learner.model.t):  # what the host told has started the clock
                 ahead = header.t + self._shift - self._now()
-                if abs(ahead) > self._settings.max_skew_s or header.t + self._shift <= self._last_t:
+                if abs(ahead) > self._settings.max_skew_s or (last is not None and header.t + self._shift <= last):
                     self._shift -= ahead
         elif self.learner.model.t - (header.t + self._shift) > self._settings.max_skew_s:
             self._shift = self._now() - header.t  # the client's clock stood still, a suspended machine's for one
@@ -289,6 +291,8 @@ class ServiceSession:
         except AffectError as exc:
             self.failed += 1
             self._broadcast(Error(code=exc.code, message=exc.message, ref=header.seq))
+            if generation == self._generation:
+                self._emit(self.learner.tick(header.t))  # time passes, whatever became of the picture
             return
         for code, message in faces.warnings:
             self._broadcast(Error(code=ErrorCode(code), message=message, ref=header.seq))

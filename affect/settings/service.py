@@ -18,7 +18,7 @@ class ServiceSettings(BaseModel):
     port: int = Field(default=8765, ge=0, le=65535, description="0 lets the system choose.")
     page: str = Field(default="affect_web", description="Package or folder of the page served at /; empty for none.")
     # Trust
-    token: SecretStr | None = Field(default=None, description="Shared secret that `hello` must carry.")
+    token: SecretStr | None = Field(default=None, min_length=1, description="Shared secret that `hello` must carry.")
     origins: tuple[str, ...] = Field(default=(), description="Foreign web origins that may connect.")
     tls_certificate: Path | None = Field(default=None, description="PEM chain; with it the service speaks wss.")
     tls_key: Path | None = Field(default=None, description="PEM key of the certificate.")

@@ -66,6 +66,9 @@ def _complete(data: bytes, kind: str) -> bool:
     if kind == "JPEG":  # step over the segments, whose bodies may hold a thumbnail's end, to the scan
         at = 2
         while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+            if data[at + 1] == 0xFF:  # bytes that fill, any number of them (T.81, B.1.1.2)
+                at += 1
+                continue
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         return data.find(b"\xff\xd9", at) >= 0
     if kind == "PNG":

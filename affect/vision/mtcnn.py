@@ -51,9 +51,7 @@ class Mtcnn:
         first = [max(hint.smallest, self._first_size(image)) for hint, image in zip(hints, images, strict=True)]
         known = [hint.known for hint in hints]
         found = self._detect(images, first, known, self.settings.thresholds)
-        empty = [
-            k for k, image in enumerate(images) if not found[k] and not known[k] and first[k] > self._smallest(image)
-        ]
+        empty = [k for k in range(len(images)) if not found[k] and not known[k]]
         if empty:
             rest = [images[k] for k in empty]
             smallest = [self._smallest(image) for image in rest]

@@ -101,8 +101,14 @@ class Tracker:
             self._first_detection = False
         recent = [track for track in self._lost if t - track.seen <= self.settings.lost_s]
         candidates = [*self.visible, *recent]
+        # Who was just seen by refinement is where he was: a face beside him is somebody else's.
+        seen_now = [i < len(self.visible) and track.seen == t for i, track in enumerate(candidates)]
         pairs = sorted(
-            ((_likeness(track.face, face), i, j) for i, track in enumerate(candidates) for j, face in enumerate(faces)),
+            (
+                (_likeness(track.face, face, may_have_moved=not seen_now[i]), i, j)
+                for i, track in enumerate(candidates)
+                for j, face in enumerate(faces)
+            ),
             reverse=True,
         )
         kept: list[Track] = []
@@ -119,11 +125,7 @@ class Tracker:
                 kept.append(Track(self._next_id, face, t))
                 self._next_id += 1
         # A track seen by refinement in this very frame outlives a detector that missed it once.
-        confirmed = [
-            track
-            for i, track in enumerate(candidates)
-            if i not in used_tracks and track.seen == t and i < len(self.visible)
-        ]
+        confirmed = [track for i, track in enumerate(candidates) if i not in used_tracks and seen_now[i]]
         self._lost = tuple(
             track for i, track in enumerate(candidates) if i not in used_tracks and track not in confirmed
         )
@@ -155,11 +157,13 @@ class Tracker:
             self.followed, self._followed_seen = largest.id, t
 
 
-def _likeness(old: Detection, new: Detection) -> float:
+def _likeness(old: Detection, new: Detection, *, may_have_moved: bool) -> float:
     """How well a detection continues a track: overlap, or nearness for a face that moved fast; 0 = not at all."""
     share = overlap(old.box, new.box)
     if share >= MATCH_OVERLAP:
         return 1 + share
+    if not may_have_moved:
+        return 0.0
     side = float(np.sqrt(max(area(old.box), 1.0)))
     distance = float(np.linalg.norm((old.box[:2] + old.box[2:] - new.box[:2] - new.box[2:]) / 2)) / side
     size_ratio = float(np.sqrt(max(area(new.box), 1.0))) / side

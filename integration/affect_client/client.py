@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 FINAL_CODES = frozenset(
     {
         CloseCode.NORMAL,
-        CloseCode.TOO_BIG,
         CloseCode.BAD_HELLO,
         CloseCode.UNAUTHORIZED,
         CloseCode.FORBIDDEN,
@@ -75,7 +74,8 @@ class AffectClient:
         token: When the service wants one.
         observations: Also receive an `observation` a frame.
         reconnect: Whether to connect again, with resume, when the socket breaks.
-        connect_timeout_s: How long the first connection may take, retries included.
+        connect_timeout_s: How long the first connection may take, retries included; entering raises `ProtocolError`
+            after it, with what went wrong last.
     """
 
     def __init__(
@@ -95,7 +95,9 @@ class AffectClient:
         self._roles, self._token, self._observations = list(roles), token, observations
         self._reconnect, self._connect_timeout_s, self._backoff_s = reconnect, connect_timeout_s, backoff_s
         self._socket: ClientConnection | None = None
-        self._granted: Consent | None = None
+        self._consent: Consent | None = None
+        self._leave_by: float | None = None
+        self._failure = "no answer"
         self._seq = 0
         self.last_event = 0
         self._resume = False
@@ -105,8 +107,18 @@ class AffectClient:
         self._over: str | None = None
 
     async def __aenter__(self) -> Self:
-        async with asyncio.timeout(self._connect_timeout_s):
-            await self._connect(first=True)
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await self._connect(first=True)
+        except BaseException as exc:
+            if self._socket is not None:
+                await self._socket.close()
+            if not isinstance(exc, TimeoutError):
+                raise
+            raise ProtocolError(
+                f"no connection to {self.url} within {self._connect_timeout_s:g} s: {self._failure}",
+                code=ErrorCode.NO_SESSION,
+            ) from exc
         # Somebody must read even if the host only sends: unread messages would stall the heartbeat.
         self._pump = asyncio.create_task(self._read())
         return self
@@ -129,10 +141,9 @@ class AffectClient:
         jurisdiction: str | None = None,
         purpose: str | None = None,
     ) -> None:
-        """Grant or revoke; a grant is repeated after a reconnect."""
-        message = Consent(granted=granted, context=context, jurisdiction=jurisdiction, purpose=purpose)
-        self._granted = message if granted else None
-        await self._send(message)
+        """Grant or revoke; the last word is repeated after a reconnect where the service has another."""
+        self._consent = Consent(granted=granted, context=context, jurisdiction=jurisdiction, purpose=purpose)
+        await self._send(self._consent)
 
     async def send_frame(self, image: bytes, t: float, media: Media = "image/jpeg") -> int:
         """Send a picture; returns its `seq`. A frame that finds the socket broken is lost, as newer ones follow."""
@@ -151,8 +162,11 @@ class AffectClient:
         await self._send(Correct(state=state, t=t))
 
     async def bye(self) -> None:
-        """End the session; what remains is still received."""
-        self._reconnect = False
+        """End the session; what remains is still received.
+
+        Said again with the next socket when this one breaks first; for as long as the first connection may take.
+        """
+        self._leave_by = asyncio.get_running_loop().time() + self._connect_timeout_s
         await self._send(Bye())
 
     async def __aiter__(self) -> AsyncIterator[ServerMessage]:
@@ -184,6 +198,7 @@ class AffectClient:
                         self._over = f"closed with {code}: {exc.rcvd.reason if exc.rcvd else 'connection lost'}"
                         return
                     log.info("connection lost (%s), reconnecting", code)
+                    await asyncio.sleep(self._backoff_s[0] * random.random())  # not all clients at once
                     await self._connect(first=False)
         except ProtocolError as exc:
             self._over = exc.message
@@ -222,6 +237,9 @@ class AffectClient:
                 await self._hello()
                 return
             except (OSError, InvalidHandshake, ConnectionClosed) as exc:
+                self._failure = str(exc) or type(exc).__name__
+                if self._leave_by is not None and asyncio.get_running_loop().time() > self._leave_by:
+                    raise ProtocolError(f"`bye` could not be said: {self._failure}", code=ErrorCode.NO_SESSION) from exc
                 if isinstance(exc, ConnectionClosed) and exc.rcvd:
                     if exc.rcvd.code in FINAL_CODES:
                         raise ProtocolError(
@@ -251,8 +269,10 @@ class AffectClient:
                 await self._open_socket().recv()  # raises ConnectionClosed with the close code
             if isinstance(message, Welcome):
                 break
-        if self._granted is not None and not self.welcome_or_raise().consent:
-            await self._send(self._granted)
+        if self._leave_by is not None:
+            await self._send(Bye())
+        elif self._consent is not None and self._consent.granted != self.welcome_or_raise().consent:
+            await self._send(self._consent)
 
     def welcome_or_raise(self) -> Welcome:
         """Return the service's welcome; raises before there is one."""

@@ -81,11 +81,22 @@ export class StateChart {
    * @param {EventData} event
    */
   mark({ state, phase, t, t_start: from, t_end: to }) {
-    const open = this.#spans.findLast((span) => span.state === state && span.to === null);
-    if (phase === "onset" && !open) this.#spans.push({ state, from, to: null });
-    else if (phase === "offset" && open) open.to = to ?? t;
+    const known = this.#spans.findLast((span) => span.state === state && (span.to === null || span.from === from));
+    if (phase === "onset" && !known) this.#spans.push({ state, from, to: null });
+    else if (phase === "offset" && known) known.to = to ?? t;
     else if (phase === "offset") this.#spans.push({ state, from, to: to ?? t });
     else return;
+    this.invalidate();
+  }
+
+  /**
+   * Close the spans of states that are not open any more; a replayed offset may still say when they really ended.
+   * @param {string[]} states
+   * @param {number | null} t
+   */
+  keepOpen(states, t) {
+    const end = t ?? this.#samples.at(-1)?.t;
+    for (const span of this.#spans) if (span.to === null && !states.includes(span.state)) span.to = end ?? span.from;
     this.invalidate();
   }
 

@@ -153,6 +153,7 @@ export class ConsentGate {
    * @param {() => Promise<boolean>} open
    */
   async #allow(open) {
+    if (!byId("jurisdiction", HTMLInputElement).reportValidity()) return;
     note("Opening …");
     try {
       if (!(await open())) return;

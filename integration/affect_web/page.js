@@ -68,7 +68,8 @@ on("welcome", (welcome) => {
   gate.setDefaults(welcome);
 });
 
-on("snapshot", ({ states, valence, arousal, presence, open }) => {
+on("snapshot", ({ t, states, valence, arousal, presence, open }) => {
+  chart.keepOpen(open.map(({ state }) => state), t);
   for (const { state, t_start } of open) chart.mark({ state, phase: "onset", t: t_start, t_start, t_end: null });
   if (states) showState(states);
   showMood(valence, arousal);

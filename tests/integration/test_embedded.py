@@ -10,7 +10,7 @@ from support.engine import Engine
 
 import affect
 from affect.cli.bench_pipeline import moving_face
-from affect.errors import AffectError, ErrorCode
+from affect.errors import AffectError, ErrorCode, FrameError
 from affect.labels import LearnerState
 from affect.module import AffectModule, SyncAffectModule
 from affect.settings import Settings
@@ -160,3 +160,43 @@ async def test_times_that_do_not_grow_are_errors(fake_engine: Engine, grey_jpeg:
 def test_one_crop_instead_of_a_list_is_refused(astronaut: ByteArray) -> None:
     with pytest.raises(AffectError, match="list of crops"):
         affect.load_backend("cnn").probabilities(astronaut)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("t", [float("nan"), float("inf"), 1.8e9])
+def test_evidence_on_another_clock_than_the_frames_is_refused(fake_engine: Engine, grey_jpeg: bytes, t: float) -> None:
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        module.push(grey_jpeg, 1.0)
+        with pytest.raises(FrameError):
+            module.evidence("answer_wrong", t)
+        with pytest.raises(FrameError):
+            module.correct(LearnerState.BOREDOM, t)
+        with pytest.raises(FrameError):
+            module.tick(t)
+        assert module.push(grey_jpeg, 2.0)[0].estimate.t == 2.0
+        module.evidence("answer_wrong", 300.0)  # the camera may have been silent for long
+
+
+def test_frames_on_another_clock_than_evidence_are_refused(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        module.evidence("answer_wrong", 1.8e9)
+        with pytest.raises(FrameError, match="one clock"):
+            module.push(grey_jpeg, 1.0)
+        module.push(grey_jpeg, 1.8e9 + 1)
+
+
+async def test_a_camera_that_falls_silent_ends_presence(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    async with AffectModule(Settings(), engine=fake_engine) as module:
+        module.push(grey_jpeg, 0.0)
+        await module.drain()
+        for t in range(1, 20):
+            module.tick(float(t))
+    phases = [event.data.phase async for event in module.events()]
+    assert phases == ["present", "absent"]
+
+
+def test_a_failed_start_leaves_no_engine_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[object] = []
+    monkeypatch.setattr("affect.module.build_engine", lambda *_: built.append(1))
+    with pytest.raises(AffectError, match="nope"):
+        SyncAffectModule(Settings.model_validate({"learner": {"estimator": "nope"}}))
+    assert not built

@@ -11,7 +11,7 @@ from support.wire import Serve, peer
 from websockets.exceptions import InvalidStatus
 
 from affect.labels import EMOTIONS, STATES
-from affect.service.protocol import SERVER_ADAPTER
+from affect.service.protocol import CLIENT_ADAPTER, SERVER_ADAPTER
 from affect.service.server import AffectService
 
 
@@ -409,3 +409,95 @@ async def test_a_session_whose_estimator_fails_expires_all_the_same(
         async with asyncio.timeout(10):
             while service.sessions:
                 await asyncio.sleep(0.1)
+
+
+async def test_errors_in_a_field_name_the_type_of_the_message(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("consent", granted="perhaps")
+        error = await p.until("error")
+        assert (error["code"], error["ref"]) == ("bad_message", "consent")
+
+
+async def test_a_long_text_is_refused_unread(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        await p.hello()
+        await p.send("evidence", kind="x" * 70_000)
+        error = await p.until("error")
+        assert error["code"] == "bad_message"
+        assert "65536 characters" in error["message"]
+
+
+async def test_a_replaced_learner_has_no_say_any_more(serve: Serve) -> None:
+    async with serve() as service, peer(service) as old, peer(service) as new:
+        await old.hello(session="s-9")
+        learner = service.sessions["s-9"].learner_socket
+        await new.consented(session="s-9")
+        assert learner is not None
+        handle = learner._handle  # type: ignore[attr-defined]  # what was on its way when it was replaced
+        handle(CLIENT_ADAPTER.validate_python({"type": "consent", "granted": False}))
+        handle(CLIENT_ADAPTER.validate_python({"type": "bye"}))
+        assert service.sessions["s-9"].consent
+        assert not service.sessions["s-9"].ended
+
+
+async def test_everybody_learns_that_a_refusal_ended_a_grant(serve: Serve) -> None:
+    async with serve() as service, peer(service) as learner, peer(service) as tutor:
+        await learner.consented(session="s-10")
+        await tutor.hello(roles=["tutor"], session="s-10")
+        await tutor.until("snapshot", lambda m: m["consent"])
+        await learner.send("consent", granted=True, context="workplace", jurisdiction="DE")
+        await tutor.until("snapshot", lambda m: not m["consent"])
+
+
+async def test_less_than_a_frame_a_second_is_a_rate_too(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_fps": 0.5}}) as service, peer(service) as p:
+        await p.consented(observations=True)
+        await p.frame(grey_jpeg, 0.0)
+        await p.until("observation")
+        await p.frame(grey_jpeg, 0.1)
+        assert (await p.until("error"))["code"] == "rate_limited"
+
+
+async def test_time_passes_without_a_camera(serve: Serve) -> None:
+    async with serve({"learner": {"absent_s": 0.3}}) as service, peer(service) as p:
+        await p.hello()
+        await p.send("evidence", kind="typed_frustration")
+        await asyncio.sleep(0.5)
+        await p.send("evidence", kind="typed_frustration")
+        event = await p.until("event", lambda m: m["event"]["data"]["phase"] == "absent")
+        assert event["event"]["data"]["t"] >= 0.5
+
+
+async def test_frames_that_fail_do_not_stop_the_clock(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_skew_s": 100}, "learner": {"absent_s": 2.0}}) as service, peer(service) as p:
+        await p.consented(observations=True)
+        await p.frame(grey_jpeg, 0.0)
+        await p.until("event", lambda m: m["event"]["data"]["phase"] == "present")
+        for k in range(1, 16):
+            seq = await p.frame(b"no picture", k / 5)
+            assert (await p.until("error"))["ref"] == seq
+        (gone,) = [m["event"]["data"] for m in p.of("event") if m["event"]["data"]["phase"] == "absent"]
+        assert 2.0 <= gone["t"] <= 3.0
+
+
+async def test_the_first_frame_goes_on_where_evidence_began(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_skew_s": 0.5}}) as service, peer(service) as p:
+        await p.consented(observations=True)
+        await p.send("evidence", kind="hint_request")
+        await p.frame(grey_jpeg, 5000.0)
+        first = await p.until("observation")
+        await p.frame(grey_jpeg, 5000.2)
+        second = await p.until("observation")
+        assert 0 <= first["t"] < 10
+        assert second["t"] - first["t"] == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("host", ["[::1", "[", "127.0.0.1]"])
+async def test_a_host_that_is_none_is_turned_away(serve: Serve, host: str) -> None:
+    async with serve() as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            assert b" 404 " in await reader.readline()
+        writer.close()

@@ -183,3 +183,10 @@ def test_hmm_takes_the_emission_matrix_of_the_fit_too(host: PluginHost, weights:
     face = Face(1, np.array([10, 10, 90, 90], np.float32), None, 1.0, None, 1.0, happy)
     observation, _ = session.observe(FrameFaces(0.0, 0, 100, 100, (face,), 1))
     np.testing.assert_allclose(observation.estimate.states, [HmmSettings().base_rates[s] for s in STATES], rtol=1e-5)
+
+
+def test_a_fit_of_weights_is_refused_by_a_backend_without(host: PluginHost, tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    path.write_text(document(tmp_path, "0" * 64).model_dump_json())
+    with pytest.raises(CheckpointError, match=r"the fit is of the backend 'mine', not of 'vote'"):
+        backend_fit(settings("vote", fit=str(path)), host)

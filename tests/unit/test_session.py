@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from affect.errors import PluginError, ProtocolError
+from affect.errors import AffectError, PluginError, ProtocolError
 from affect.labels import LearnerState, OffsetReason, Presence
 from affect.plugins import PluginHost
 from affect.session import new_session
@@ -104,3 +104,14 @@ def test_an_unknown_estimator_is_an_error(make_host: MakeHost) -> None:
     settings = Settings.model_validate({"learner": {"estimator": "hhm"}})
     with pytest.raises(PluginError, match=r"no estimator 'hhm'; did you mean 'hmm'\?"):
         new_session("anna", settings, make_host())
+
+
+@pytest.mark.parametrize("ask", ["host", "correct", "tick"])
+def test_an_estimator_that_fails_is_an_error_of_ours(
+    make_host: MakeHost, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    session = new_session("anna", SETTINGS, make_host())
+    arguments = {"host": (1.0, "hint_request"), "correct": (1.0, LearnerState.BOREDOM), "tick": (1.0,)}[ask]
+    monkeypatch.setattr(session.model.estimator, "advance" if ask == "tick" else ask, lambda *_: 1 / 0)
+    with pytest.raises(AffectError, match="learner model: ZeroDivisionError"):
+        getattr(session, ask)(*arguments)

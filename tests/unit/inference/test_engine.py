@@ -1,4 +1,7 @@
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
 
@@ -277,3 +280,22 @@ def test_totals_are_counted(bench: Bench) -> None:
     assert stats.largest_batch in (2, 3)  # 99 may have come in time for the second batch
     assert stats.batches == len(bench.work.batches)
     assert stats.busy_s > 0
+
+
+def test_nothing_of_a_batch_is_kept_while_the_next_one_is_waited_for() -> None:
+    class Picture:
+        pass
+
+    work: LocalEngine[Picture, Picture, int] = LocalEngine(
+        lambda job: job, lambda batch: [0] * len(batch), device=Device("cpu", "float32")
+    )
+    picture = Picture()
+    kept = weakref.ref(picture)
+    work.submit(picture).result(WAIT_S)
+    del picture
+    deadline = time.monotonic() + WAIT_S
+    while kept() is not None and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)
+    assert kept() is None
+    work.close()

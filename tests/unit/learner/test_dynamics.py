@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from affect.labels import STATES
+from affect.errors import SettingsError
+from affect.labels import STATES, LearnerState
 from affect.learner.dynamics import Dynamics, rate_matrix, stationary
 from affect.settings.learner import HmmSettings
 
@@ -84,3 +85,9 @@ def test_rows_are_distributions() -> None:
     p = Dynamics(Q, PI).transition(0.01)
     assert (p >= 0).all()
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_base_rates_and_half_lives_that_cannot_hold_together_are_refused() -> None:
+    rates = dict(HmmSettings().base_rates) | {LearnerState.NEUTRAL: 4.0}
+    with pytest.raises(SettingsError, match=r"cannot hold together .*raise half_lives_s\.neutral"):
+        rate_matrix(HmmSettings(base_rates=rates))

@@ -19,7 +19,8 @@ def test_the_token_does_not_show() -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [{"port": -1}, {"port": 65536}, {"context": "school"}, {"hello_timeout_s": 0}, {"max_fps": 0}]
+    "table",
+    [{"port": -1}, {"port": 65536}, {"context": "school"}, {"hello_timeout_s": 0}, {"max_fps": 0}, {"token": ""}],
 )
 def test_values_out_of_range_are_refused(table: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(table))):

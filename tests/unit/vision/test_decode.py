@@ -326,3 +326,11 @@ def test_tiny_arrays_are_refused(shape: tuple[int, ...]) -> None:
 def test_arrays_obey_the_limit_of_pixels() -> None:
     huge = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (6000, 6000, 3))  # takes three bytes
     assert error(huge).code is ErrorCode.IMAGE_TOO_LARGE
+
+
+@pytest.mark.parametrize("fill", [1, 3])
+def test_bytes_that_fill_before_a_marker_are_allowed(fill: int) -> None:
+    data = encoded(noise(), "JPEG")
+    at = data.index(b"\xff\xdb")
+    padded = data[:at] + b"\xff" * fill + data[at:]
+    assert (decode(padded, SETTINGS).image == decode(data, SETTINGS).image).all()

@@ -6,7 +6,7 @@ from torch import nn
 
 from affect.inference.device import Device
 from affect.settings.vision import MtcnnSettings
-from affect.types import ByteArray, FloatArray
+from affect.types import ByteArray, Detection, FloatArray
 from affect.vision.detector import Hint, overlap
 from affect.vision.mtcnn import Mtcnn
 
@@ -113,7 +113,9 @@ def test_the_smallest_pictures_are_no_trouble(mtcnn: Mtcnn, shape: tuple[int, in
 @pytest.mark.parametrize(("smallest", "count"), [(60, 1), (230, 0)])
 def test_small_faces_are_looked_for_where_no_large_one_is(portrait: ByteArray, smallest: float, count: int) -> None:
     # Three quarters of the shorter side are 180 pixels: the first look cannot see this face.
-    (faces,) = Mtcnn(MtcnnSettings(min_face=0.75, min_face_px=smallest), CPU).detect([portrait])
+    thresholds = MtcnnSettings().thresholds
+    settings = MtcnnSettings(min_face=0.75, min_face_px=smallest, second_thresholds=thresholds)
+    (faces,) = Mtcnn(settings, CPU).detect([portrait])
     assert len(faces) == count
 
 
@@ -203,3 +205,20 @@ def test_reduced_precision_finds_the_same_face(mtcnn: Mtcnn, portrait: ByteArray
     (refined,) = reduced.refine([portrait], [PORTRAIT_FACE])
     assert refined is not None
     assert refined.box.dtype == np.float32
+
+
+@pytest.mark.parametrize("side", [60, 140, 240])
+def test_pictures_of_any_size_have_a_second_look(mtcnn: Mtcnn, monkeypatch: pytest.MonkeyPatch, side: int) -> None:
+    looks: list[bool] = []
+
+    def nobody(images: list[ByteArray], *_: object, confirm: bool = False) -> list[list[Detection]]:
+        looks.append(confirm)
+        return [[] for _ in images]
+
+    monkeypatch.setattr(mtcnn, "_detect", nobody)
+    picture = np.zeros((side, side, 3), np.uint8)
+    assert mtcnn.detect([picture]) == [[]]
+    assert looks == [False, True]
+    known = Hint(0.0, (np.array([0, 0, 20, 20], np.float32),))
+    assert mtcnn.detect([picture], [known]) == [[]]
+    assert looks == [False, True, False]  # who is there is seen already

@@ -266,3 +266,22 @@ def test_while_the_learner_is_missing_every_size_matters() -> None:
     t.refined(0.1, [None, face(310, side=80)])
     assert t.hint.smallest == 0.0
     assert [box.tolist() for box in t.hint.known] == [[310, 100, 390, 180]]
+
+
+@pytest.mark.parametrize("beside", [100.0, 110.0, 130.0])
+def test_a_newcomer_beside_the_learner_is_not_the_learner(beside: float) -> None:
+    t = tracker()
+    t.detected(0.0, [face(0)])
+    for second in (3.0, 6.0, 9.0):  # what is known already is not detected again: only the other one is
+        t.refined(second, [face(x) for x in x_of(t).values()])
+        t.detected(second, [face(beside)])
+    assert x_of(t) == {1: 0.0, 2: beside}
+    assert t.followed == 1
+
+
+def test_a_face_that_moved_fast_is_found_again_nearby() -> None:
+    t = tracker()
+    t.detected(0.0, [face(0)])
+    t.refined(0.1, [None])
+    t.detected(0.1, [face(90)])
+    assert x_of(t) == {1: 90.0}

@@ -1,0 +1,100 @@
+"""The Python client when the network is not: what it was told last must reach the service all the same."""
+
+import asyncio
+
+import pytest
+from affect_client import AffectClient
+from support.wire import Serve, peer
+
+from affect.errors import ProtocolError
+from affect.service.protocol import Snapshot
+from affect.service.server import AffectService
+
+
+def url(service: AffectService) -> str:
+    return f"ws://127.0.0.1:{service.port}/ws"
+
+
+def cut(client: AffectClient) -> None:
+    """Break the connection as a network does: without a word."""
+    assert client._socket is not None
+    client._socket.transport.abort()
+
+
+async def consent_is(service: AffectService, name: str, wanted: bool) -> None:
+    async with asyncio.timeout(10):
+        while service.sessions[name].consent is not wanted:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_consent_revoked_while_the_socket_is_broken_is_revoked(serve: Serve) -> None:
+    async with serve() as service, AffectClient(url(service)) as client:
+        name = client.welcome_or_raise().session
+        await client.consent()
+        await consent_is(service, name, wanted=True)
+        cut(client)
+        await client.consent(False)
+        await consent_is(service, name, wanted=False)
+
+
+async def test_a_grant_is_repeated_to_a_service_that_has_forgotten_it(serve: Serve) -> None:
+    async with serve() as service, AffectClient(url(service)) as client:
+        name = client.welcome_or_raise().session
+        await client.consent()
+        await consent_is(service, name, wanted=True)
+        cut(client)
+        service.sessions[name].set_consent(granted=False)
+        await consent_is(service, name, wanted=True)
+
+
+async def test_a_bye_while_the_socket_is_broken_ends_the_session(serve: Serve) -> None:
+    async with serve() as service, AffectClient(url(service)) as client:
+        session = service.sessions[client.welcome_or_raise().session]
+        await client.consent()
+        cut(client)
+        await client.bye()
+        async with asyncio.timeout(10):
+            async for _ in client:  # ends because the service closed for good
+                pass
+        assert session.ended
+        assert not session.consent
+
+
+async def test_a_message_that_is_too_big_costs_the_socket_not_the_client(serve: Serve) -> None:
+    async with serve({"service": {"max_message_bytes": 4096}}) as service, AffectClient(url(service)) as client:
+        await client.send_frame(bytes(10_000), 0.0)
+        async with asyncio.timeout(10):
+            snapshots = 0
+            async for message in client:
+                snapshots += isinstance(message, Snapshot)
+                if snapshots == 2:  # one of each handshake
+                    break
+        await client.evidence("hint_request")  # would raise if it were over
+
+
+async def test_no_connection_says_why(unused_tcp_port: int, serve: Serve) -> None:
+    with pytest.raises(
+        ProtocolError, match=rf"no connection to ws://127\.0\.0\.1:{unused_tcp_port}/ws within 0\.5 s: .+"
+    ):
+        async with AffectClient(f"ws://127.0.0.1:{unused_tcp_port}/ws", connect_timeout_s=0.5):
+            pass
+    async with serve() as service:
+        with pytest.raises(ProtocolError, match="404"):
+            async with AffectClient(f"ws://127.0.0.1:{service.port}/elsewhere", connect_timeout_s=0.5):
+                pass
+
+
+async def test_a_service_that_stops_takes_nobody_back(serve: Serve) -> None:
+    async with serve() as service, AffectClient(url(service), backoff_s=(0.01, 0.05)) as client:
+        await client.consent()
+        await consent_is(service, client.welcome_or_raise().session, wanted=True)
+        stopping = asyncio.create_task(service.stop())
+        async with asyncio.timeout(10):
+            await stopping
+        assert all(session.ended for session in service.sessions.values())
+        assert len(service.sessions) == 1
+    async with serve() as service, peer(service) as p:
+        service._stopping = True
+        async with peer(service) as late:
+            assert await late.closed() == 1001
+        await p.hello()  # who was there before is still heard
