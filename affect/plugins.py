@@ -123,7 +123,8 @@ class PluginHost:
         """Create a backend by name, or out of a weights file whose network a registered recipe knows.
 
         Args:
-            name: A registered name, or the path of a `.safetensors` file.
+            name: A registered name, the path of a `.safetensors` file, or of a file that a registered backend opens
+                (the manifest of an ensemble).
             device: Where it runs.
 
         Raises:
@@ -132,19 +133,25 @@ class PluginHost:
             CheckpointError: The weights file cannot be served; says why.
             BackendError: It could not be created; carries the reason.
         """
-        if (path := weights_path(name)) is not None:
-            return self._from_weights(path, device)
         if name in _parents:
             raise PluginError(f"backends contain each other: {' -> '.join([*_parents, name])}")
-        spec = self.backends.get(name)
-        context = _Context(self, device, self.settings_of(spec), (*_parents, name))
-        return _created("backend", name, self.backends.provenance(name), lambda: spec.create(context))
+        path = weights_path(name)
+        if path is None:
+            spec = self.backends.get(name)
+            settings = self.settings_of(spec)
+        elif (opener := self._opener(path)) is not None:
+            spec = opener
+            settings = validate_settings(spec.settings, {spec.opens[path.suffix]: path}, f"plugins.{spec.name}")
+        else:
+            return self._from_weights(path, device)
+        context = _Context(self, device, settings, (*_parents, name))
+        return _created("backend", name, self.backends.provenance(spec.name), lambda: spec.create(context))
 
     def weights_of(self, name: str) -> Path | None:
         """Return the weights file a backend runs with: `[plugins.NAME] weights` where that is set, or the shipped one.
 
         Args:
-            name: Of the backend, or the path of a weights file.
+            name: Of the backend, or the path of a weights file or of a file that a backend opens.
 
         Returns:
             None when it has none of its own.
@@ -154,7 +161,7 @@ class PluginHost:
             SettingsError: Its settings are wrong.
         """
         if (path := weights_path(name)) is not None:
-            return path
+            return None if self._opener(path) is not None else path
         spec = self.backends.get(name)
         chosen = getattr(self.settings_of(spec), "weights", None)
         return chosen if isinstance(chosen, Path) else spec.weights
@@ -182,6 +189,9 @@ class PluginHost:
         spec = self.sinks.get(name)
         settings = self.settings_of(spec)
         return _created("sink", name, self.sinks.provenance(name), lambda: spec.create(settings))
+
+    def _opener(self, path: Path) -> BackendSpec | None:
+        return next((spec for spec in self.backends if path.suffix in spec.opens), None)
 
     def _from_weights(self, path: Path, device: "Device") -> "Backend":
         from affect.inference.from_weights import backend_from_weights

@@ -66,6 +66,8 @@ class BackendSpec:
     settings: type[BaseModel] = NoSettings
     weights: Path | None = None
     """The weights file, if it ships one; its sidecar can then be read without loading torch."""
+    opens: Mapping[str, str] = field(default_factory=dict)
+    """`{".json": "manifest"}`: a file that ends so, named in place of a backend, is this one with that setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class RecipeSpec:
         parts: Of an ensemble: `{part: table}`; a table is like a run file, with `recipe` and what changes it. Each part
             is trained, then they vote with equal weights.
         views: Of an ensemble: the test-time views it is published with, as `affect-train evaluate --tta` names them.
+        init: Where a run begins unless it says otherwise: `none`, or a scheme of `inits`, also with its place.
         init_notes: What a model card must say of weights that started there, by scheme: makers, data, licence.
     """
 
@@ -140,6 +143,7 @@ class RecipeSpec:
     init_notes: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     views: str = "none"
+    init: str = "none"
 
 
 class _Named(Protocol):

@@ -22,7 +22,9 @@ class InferenceSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: str = Field(default="compact", description="Name of a registered backend, or a .safetensors file.")
+    backend: str = Field(
+        default="compact", description="Name of a registered backend, a .safetensors file, or an ensemble's .json."
+    )
     device: str = Field(default="auto", description="auto | cpu | cuda:N")
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto", description="auto takes bfloat16 where the hardware is fast at it."

@@ -17,6 +17,22 @@ STARTS: Mapping[str, Callable[[torch.Tensor], object]] = {
 }
 
 
+class FractionalMaxPool(nn.Module):
+    """2x2 pools at random places (Graham 2015) in training; in eval mode at fixed ones: one face has one answer."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return [N, C, side, side]."""
+        samples = None if self.training else maps.new_full((*maps.shape[:2], 2), 0.5)
+        pooled: torch.Tensor = nn.functional.fractional_max_pool2d(
+            maps, 2, output_size=self.side, _random_samples=samples
+        )
+        return pooled
+
+
 class Nguyen2017(nn.Module):
     """Three convolutions and two dense layers on the central 42x42 of a 48x48 grey face.
 
@@ -25,6 +41,10 @@ class Nguyen2017(nn.Module):
         dropout: Rate before the dense part. The report tried "higher and lower than 20 %".
         activation: `leaky_relu` (slope .3) of the final model, or `relu`, which the report tried first.
         init: Of all weights: Keras' default `glorot_uniform`, or `truncated_normal` (deviation .05), which it tried.
+        first_conv: A 3x3 convolution more, before the first (appendix: "deeper"); 32 filters are ours.
+        extra_dense: Neurons of a dense layer more before the output; the appendix tried 1000. 0 has none.
+        pool: Of the first block: `max`, or `fractional` (Graham 2015), which the report names as future work; from 42
+            to 28 pixels, a factor of 1.5.
 
     Shapes:
         [N, 1, 48, 48], centred and standardised -> logits [N, 7].
@@ -37,6 +57,9 @@ class Nguyen2017(nn.Module):
         dropout: float = 0.2,
         activation: Literal["leaky_relu", "relu"] = "leaky_relu",
         init: Literal["glorot_uniform", "truncated_normal"] = "glorot_uniform",
+        first_conv: bool = False,
+        extra_dense: int = 0,
+        pool: Literal["max", "fractional"] = "max",
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS or init not in STARTS:
@@ -44,6 +67,8 @@ class Nguyen2017(nn.Module):
                 f"activation is one of {', '.join(ACTIVATIONS)}, init of {', '.join(STARTS)}; "
                 f"got {activation!r} and {init!r}"
             )
+        if pool not in ("max", "fractional") or extra_dense < 0:
+            raise ValueError(f"pool is max or fractional, extra_dense 0 or more; got {pool!r} and {extra_dense}")
         activate, start = ACTIVATIONS[activation], STARTS[init]
 
         def norm(channels: int) -> nn.Module:
@@ -51,17 +76,26 @@ class Nguyen2017(nn.Module):
             # behind the weights, and the validation loss that steers the learning rate jumps (training/LOG.md).
             return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1) if batch_norm else nn.Identity()
 
+        first = [nn.Conv2d(1, 32, 3, padding=1), norm(32), activate()] if first_conv else []
+        # The ceiling pads like Keras' "same": at the far edges.
+        pooling = nn.MaxPool2d(3, 2, ceil_mode=True) if pool == "max" else FractionalMaxPool(28)
         self.block1 = nn.Sequential(
-            nn.Conv2d(1, 32, 5, padding=2), norm(32), activate(), nn.MaxPool2d(3, 2, ceil_mode=True)
-        )  # [N, 32, 21, 21]; the ceiling pads like Keras' "same": at the far edges
+            *first, nn.Conv2d(32 if first else 1, 32, 5, padding=2), norm(32), activate(), pooling
+        )  # [N, 32, 21, 21]; fractional 28
         self.block2 = nn.Sequential(
             nn.ZeroPad2d(1), nn.Conv2d(32, 32, 4), norm(32), activate(), nn.AvgPool2d(2)
-        )  # [N, 32, 10, 10]
+        )  # [N, 32, 10, 10]; 13
         self.block3 = nn.Sequential(
             nn.Conv2d(32, 64, 5, padding=2), norm(64), activate(), nn.AvgPool2d(2)
-        )  # [N, 64, 5, 5]
+        )  # [N, 64, 5, 5]; 6
+        dense = [nn.Linear(3072, extra_dense), activate()] if extra_dense else []
         self.block4 = nn.Sequential(
-            nn.Flatten(), nn.Dropout(dropout), nn.Linear(1600, 3072), activate(), nn.Linear(3072, 7)
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(64 * (5 if pool == "max" else 6) ** 2, 3072),
+            activate(),
+            *dense,
+            nn.Linear(extra_dense or 3072, 7),
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -75,7 +109,7 @@ class Nguyen2017(nn.Module):
         return self.block4[-1]
 
     def features(self, faces: torch.Tensor) -> torch.Tensor:
-        """Return the embedding [N, 3072]: what the dense layer before the last says."""
+        """Return the embedding [N, 3072 or extra_dense]: what the dense layer before the last says."""
         embedding: torch.Tensor = self.block4[:-1](self._maps(faces))
         return embedding
 

@@ -63,7 +63,15 @@ class EnsembleSettings(BaseModel):
 @hookimpl
 def register_backends(register: Callable[[BackendSpec], None]) -> None:
     """Register ensemble."""
-    register(BackendSpec("ensemble", _create, "Several backends vote, each on face and mirror image", EnsembleSettings))
+    register(
+        BackendSpec(
+            "ensemble",
+            _create,
+            "Several backends vote, each on face and mirror image",
+            EnsembleSettings,
+            opens={".json": "manifest"},
+        )
+    )
 
 
 def _create(ctx: Context) -> "Backend":

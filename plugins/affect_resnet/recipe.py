@@ -42,6 +42,7 @@ RESNET_FACE = RecipeSpec(
     train={**FINE_TUNE, "epochs": 10},
     inits={"face-api": "affect_resnet.face_api:initialise"},
     init_notes={"face-api": licence_notes("face-api")},
+    init="face-api",
 )
 
 MOBILENET_FACE = RecipeSpec(
@@ -55,6 +56,7 @@ MOBILENET_FACE = RecipeSpec(
     train={**FINE_TUNE, "epochs": 10},
     inits={"human": "affect_resnet.human:initialise"},
     init_notes={"human": licence_notes("human")},
+    init="human",
 )
 
 RESNET18 = RecipeSpec(
@@ -68,6 +70,7 @@ RESNET18 = RecipeSpec(
     train={**FINE_TUNE, "epochs": 10},
     inits={"imagenet": "affect_resnet.imagenet_resnet:initialise"},
     init_notes={"imagenet": licence_notes("imagenet")},
+    init="imagenet",
 )
 
 RESNET50 = RecipeSpec(
@@ -81,6 +84,7 @@ RESNET50 = RecipeSpec(
     train={**FINE_TUNE, "epochs": 10},
     inits=RESNET18.inits,
     init_notes=RESNET18.init_notes,
+    init=RESNET18.init,
 )
 
 RECIPES = (RESNET_FACE, MOBILENET_FACE, RESNET18, RESNET50)

@@ -28,11 +28,15 @@ def imagenet(network: nn.Module, place: str = "") -> None:
 
     Args:
         network: A `Transfer`.
-        place: Another of timm's tags for the same backbone (`a1_in1k`); empty for the one in `TAGS`.
+        place: Another of timm's tags for the same backbone (`a1_in1k`), or a file as for `backbone`; empty for the tag
+            in `TAGS`.
 
     Raises:
         SettingsError: timm knows no such tag, or there is neither network nor cache; says what to do instead.
     """
+    if place and Path(place).is_file():
+        backbone(network, place)
+        return
     import timm
 
     wanted = _transfer(network)

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -382,3 +383,33 @@ def test_detectors_and_sinks_that_cannot_be_created_name_their_plugin(cpu: Devic
     for what, call in calls.items():
         with pytest.raises(AffectError, match=rf"{what} of both \(local 0\) could not be created: OSError: disk full"):
             call()
+
+
+def test_a_file_is_opened_by_the_backend_that_says_so(tmp_path: Path) -> None:
+    class Settings(BaseModel):
+        recipe: Path = Path("none")
+
+    asked: list[Path] = []
+
+    class Plugin:
+        @hookimpl
+        def register_backends(self, register: Callable[[BackendSpec], None]) -> None:
+            register(BackendSpec("cook", create, "opens recipes", Settings, opens={".cake": "recipe"}))
+
+    def create(ctx: Context) -> FakeBackend:
+        assert isinstance(ctx.settings, Settings)
+        asked.append(ctx.settings.recipe)
+        if ctx.settings.recipe.stem == "self":
+            ctx.backend(str(ctx.settings.recipe))
+        return FakeBackend()
+
+    host = PluginHost(entry_points=[])
+    host.register(Plugin(), "cook")
+    place = tmp_path / "one.cake"
+    host.create_backend(str(place), Device("cpu", "float32"))
+    host.create_backend("cook", Device("cpu"))
+    assert asked == [place, Path("none")]
+    assert host.weights_of(str(place)) is None
+    assert host.weights_of("other.safetensors") == Path("other.safetensors")
+    with pytest.raises(PluginError, match="contain each other"):
+        host.create_backend(str(tmp_path / "self.cake"), Device("cpu"))

@@ -142,7 +142,7 @@ def run_config(recipe: RecipeSpec, *tables: Mapping[str, Any]) -> RunConfig:
             f"anything else takes their recipes, {', '.join(sorted({str(p['recipe']) for p in recipe.parts.values()}))}"
         )
     merged: dict[str, Any] = {name: dict(getattr(recipe, name)) for name in TABLES}
-    init = "none"
+    init = recipe.init
     for table in tables:
         unknown = set(table) - {*TABLES, "recipe", "init"}
         if unknown:
@@ -177,18 +177,24 @@ def read_run_file(path: Path) -> dict[str, Any]:
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Turn `lr=0.02` (the table train) or `augment.mirror=true` into tables; values are TOML, bare words strings.
 
+    `parts.NAME.lr=0.02` and `parts.NAME.model.side=64` are for one part of an ensemble.
+
     Raises:
         SettingsError: No equals sign, or no such table.
     """
-    tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+    tables: dict[str, Any] = {name: {} for name in TABLES}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise SettingsError(f"--set wants KEY=VALUE, got {pair!r}")
-        table, _, name = key.rpartition(".")
-        if table not in ("", *TABLES):
+        *path, name = key.split(".")
+        here = tables
+        if len(path) in (2, 3) and path[0] == "parts":
+            here = tables.setdefault("parts", {}).setdefault(path[1], {})
+            path = path[2:]
+        if path not in ([], *([table] for table in TABLES)):
             raise SettingsError(f"--set {key}: keys are TABLE.NAME, with a table of {', '.join(TABLES)}")
-        tables[table or "train"][name] = _value(text)
+        here.setdefault(path[0] if path else "train", {})[name] = _value(text)
     return tables
 
 

@@ -1,6 +1,6 @@
 """What was found as a configuration that the service loads: a manifest of the backend `ensemble`.
 
-affect serve --backend ensemble --set plugins.ensemble.manifest=FILE.json
+affect serve --backend FILE.json
 affect --config FILE.toml serve
 """
 

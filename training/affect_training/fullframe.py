@@ -7,7 +7,7 @@ data set has them, are the measure.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -38,7 +38,9 @@ class FullFrame:
     Attributes:
         n, found: Faces, and how many were found at their place.
         recall: found / n, with its 95 % interval.
-        accuracy_first, accuracy_tracked: By the search's crop, and by the tracker's in the next frame.
+        accuracy_first: By the search's crop.
+        accuracy_tracked: By the tracker's in the next frame, of the faces that are still tracked there.
+        lost: Faces that were found, and gone in the next frame.
         accuracy_direct: Of the same faces cropped as the data set has them.
         accuracy_direct_all: Of all faces, the missed ones too.
         missed: How many of each emotion were missed, of how many.
@@ -53,6 +55,7 @@ class FullFrame:
     recall_ci95: tuple[float, float]
     accuracy_first: float
     accuracy_tracked: float
+    lost: int
     accuracy_direct: float
     accuracy_direct_all: float
     difference_ci95: tuple[float, float]
@@ -97,7 +100,7 @@ def full_frame(
         seed: Of the draw, the places and the backgrounds.
     """
     order = np.random.default_rng(seed).permutation(len(split))[:limit]
-    rows, first, tracked, false_faces = [], [], [], 0
+    rows, first, tracked, false_faces = [], [], {}, 0
     for number, row in enumerate(order):
         picture, square = paste(split.images[row], np.random.default_rng((seed, number)))
         once, twice, others = _look_twice(pipeline, picture, square)
@@ -106,10 +109,10 @@ def full_frame(
             continue
         rows.append(int(row))
         first.append(once.probabilities)
-        after = twice if twice is not None and twice.probabilities is not None else once
-        tracked.append(after.probabilities)
+        if twice is not None and twice.probabilities is not None:
+            tracked[int(row)] = twice.probabilities
     direct = FaceClassifier(pipeline.backend, pipeline.device).probabilities([split.images[k] for k in order])
-    return _report(split, order, rows, _stack(first), _stack(tracked), direct, backend, detector, false_faces)
+    return _report(split, order, rows, _stack(first), tracked, direct, backend, detector, false_faces)
 
 
 def _look_twice(pipeline: Pipeline, picture: ByteArray, square: FloatArray) -> tuple[Face | None, Face | None, int]:
@@ -138,7 +141,7 @@ def _report(
     order: np.ndarray[tuple[int], np.dtype[np.int64]],
     rows: list[int],
     first: FloatArray,
-    tracked: FloatArray,
+    tracked: Mapping[int, FloatArray],
     direct: FloatArray,
     backend: str,
     detector: str,
@@ -147,10 +150,11 @@ def _report(
     was_found = np.isin(order, rows)
     labels, found_labels = split.labels[order], split.labels[rows]
     direct_right = direct.argmax(1) == labels
-    tracked_right = tracked.argmax(1) == found_labels
+    still = np.isin(order, list(tracked))
+    tracked_right = np.array([tracked[row].argmax() for row in order[still]], np.int64) == labels[still]
     count = Counter(labels.tolist())
     gone = Counter(labels[~was_found].tolist())
-    difference = tracked_right.astype(np.float64) - direct_right[was_found]
+    difference = tracked_right.astype(np.float64) - direct_right[still]
     return FullFrame(
         backend=backend,
         detector=detector,
@@ -160,6 +164,7 @@ def _report(
         recall_ci95=metrics.bootstrap_ci95(was_found),
         accuracy_first=_mean(first.argmax(1) == found_labels),
         accuracy_tracked=_mean(tracked_right),
+        lost=len(rows) - len(tracked),
         accuracy_direct=_mean(direct_right[was_found]),
         accuracy_direct_all=_mean(direct_right),
         difference_ci95=metrics.bootstrap_ci95(difference) if len(difference) else (0.0, 0.0),

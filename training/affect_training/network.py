@@ -14,6 +14,9 @@ from affect.errors import CheckpointError, SettingsError
 from affect.inference.from_weights import build_network
 from affect.registry import RecipeSpec
 
+BACKBONE = "backbone"
+"""Scheme of recipes whose backbone alone may be read from a file."""
+
 
 def build_model(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Import `module:Class` and build it.
@@ -35,23 +38,41 @@ def initialise(model: nn.Module, spec: RecipeSpec, init: str) -> None:
         model: Fresh from `build_model`.
         spec: Its recipe, which knows the schemes.
         init: `none`; a safetensors file of the same architecture (a head of another shape keeps its fresh weights);
-            or `SCHEME` or `SCHEME:PLACE` with a scheme of the recipe.
+            `SCHEME` or `SCHEME:PLACE` with a scheme of the recipe; or, where `backbone` is one, its file.
 
     Raises:
         SettingsError: No such scheme, or a scheme that cannot be had here (a download without network).
         CheckpointError: The file is no safetensors file or fits nowhere.
     """
+    check_init(spec, init)
+    scheme, _, place = init.partition(":")
     if init == "none":
         return
-    scheme, _, place = init.partition(":")
-    if scheme not in spec.inits and init.endswith(".safetensors"):
-        _from_file(model, Path(init))
-        return
     if scheme not in spec.inits:
-        known = ", ".join(["none", "FILE.safetensors", *spec.inits])
-        raise SettingsError(f"--init {init}: recipe {spec.name!r} knows {known}")
+        own = Path(init).suffix == ".safetensors" and _fits(model, Path(init))
+        if own or BACKBONE not in spec.inits:
+            _from_file(model, Path(init))
+            return
+        scheme, place = BACKBONE, init
     module, _, name = spec.inits[scheme].partition(":")
     getattr(import_module(module), name)(model, place)
+
+
+def check_init(spec: RecipeSpec, init: str) -> None:
+    """See that a recipe knows a kind of start, before anything is built.
+
+    Raises:
+        SettingsError: It does not; names those it knows.
+    """
+    path = Path(init)
+    if init == "none" or init.partition(":")[0] in spec.inits or path.suffix == ".safetensors":
+        return
+    if BACKBONE in spec.inits and path.is_file():
+        return
+    known = ", ".join(
+        ["none", "FILE.safetensors", *spec.inits, *([f"{BACKBONE}:FILE"] if BACKBONE in spec.inits else [])]
+    )
+    raise SettingsError(f"--init {init}: recipe {spec.name!r} knows {known}")
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> int:
@@ -101,17 +122,28 @@ def head_parameters(model: nn.Module) -> set[int]:
     return {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()
 
 
-def _from_file(model: nn.Module, path: Path) -> None:
+def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except OSError as exc:
         raise CheckpointError(f"--init {path}: {exc.strerror or exc}; name the weights file of a network") from exc
     except SafetensorError as exc:
         raise CheckpointError(f"--init {path}: not a safetensors file ({exc}); pickles are never loaded") from exc
+
+
+def _matched(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Return the tensors that fit, and what the body lacks."""
     own = model.state_dict()
     fitting = {k: v.to(own[k].dtype) for k, v in tensors.items() if k in own and own[k].shape == v.shape}
-    body = {k for k in own if not k.startswith("head")}
-    missing = sorted(body - set(fitting))
+    return fitting, sorted({k for k in own if not k.startswith("head")} - set(fitting))
+
+
+def _fits(model: nn.Module, path: Path) -> bool:
+    return not _matched(model, _read(path))[1]
+
+
+def _from_file(model: nn.Module, path: Path) -> None:
+    fitting, missing = _matched(model, _read(path))
     if missing:
         raise CheckpointError(
             f"--init {path}: does not fit {type(model).__name__}; no tensor of the right shape for {missing[0]!r}"

@@ -61,6 +61,7 @@ def _transfer(
         train={"class_weights": "none", **train},
         inits={"imagenet": "affect_seeds.pretrained:imagenet", "backbone": "affect_seeds.pretrained:backbone"},
         init_notes=INIT_NOTES,
+        init="imagenet",  # what is frozen must have learnt something
     )
 
 
@@ -108,7 +109,7 @@ AUC_ENSEMBLE = RecipeSpec(
     published="75.4 % with flip and seven augmented views (PrivateTest)",
     parts={
         **{
-            name + suffix: {"recipe": f"auc-{name}", "init": "imagenet", "train": {"class_weights": weights}}
+            name + suffix: {"recipe": f"auc-{name}", "train": {"class_weights": weights}}
             for name in ("vgg16", "senet50", "resnet50")
             for suffix, weights in (("", "none"), ("-cw", "balanced"))
         },

@@ -72,6 +72,7 @@ VGG19 = RecipeSpec(
     },
     inits={"imagenet": "affect_seeds.pretrained:imagenet", "backbone": "affect_seeds.pretrained:backbone"},
     init_notes=INIT_NOTES,
+    init="imagenet",
 )
 
 RECIPES = (TRIAL1, TRIAL2, VGG19)

@@ -95,3 +95,24 @@ def test_the_options_the_report_tried() -> None:
     assert float(weight.std()) == pytest.approx(0.044, abs=0.001)  # a normal of .05, cut at two deviations
     with pytest.raises(ValueError, match="activation is one of"):
         Nguyen2017(activation="swish")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["float32", "bfloat16"])
+def test_what_the_report_tried_and_named_can_be_had(mode: str) -> None:
+    torch.manual_seed(0)
+    faces = torch.randn(3, 1, 48, 48)
+    plain = sum(p.numel() for p in Nguyen2017().parameters())
+    deeper = Nguyen2017(first_conv=True, extra_dense=1000)
+    # 3x3 of 32 and its norm; 5x5 over 32 maps instead of 1; 1,000 neurons between 3,072 and 7.
+    more = (9 * 32 + 32) + 64 + 25 * 31 * 32 + (3072 * 1000 + 1000) + (1000 - 3072) * 7
+    assert sum(p.numel() for p in deeper.parameters()) == plain + more
+    fractional = Nguyen2017(pool="fractional")
+    for network, width in ((deeper, 1000), (fractional, 3072)):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mode == "bfloat16"):
+            assert network.eval().features(faces).shape == (3, width)
+            torch.testing.assert_close(network(faces), network(faces))  # one face has one answer
+    with torch.no_grad():
+        fractional.train().block4[1].eval()  # no dropout
+        assert not torch.equal(fractional(faces), fractional(faces))
+    with pytest.raises(ValueError, match="pool is max or fractional"):
+        Nguyen2017(pool="mean")  # type: ignore[arg-type]

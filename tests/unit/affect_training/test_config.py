@@ -164,3 +164,11 @@ def test_no_assignments_change_nothing() -> None:
 def test_what_is_no_assignment_is_refused(pair: str) -> None:
     with pytest.raises(SettingsError, match=pair.partition("=")[0]):
         parse_assignments((pair,))
+
+
+@pytest.mark.parametrize("recipe", [r for r in PluginHost().recipes if not r.parts], ids=lambda r: r.name)
+def test_what_a_recipe_freezes_does_not_begin_at_random(recipe: RecipeSpec) -> None:
+    found = run_config(recipe)
+    assert found.init != "none" or not found.train.freeze
+    assert found.init == "none" or found.init in recipe.inits
+    assert run_config(recipe, {"init": "none"}).init == "none"

@@ -198,3 +198,27 @@ def test_a_network_that_measures_is_given_faces() -> None:
     calibrate(model, faces)
     assert model.seen is faces
     calibrate(nn.Linear(1, 1), faces)  # nothing to do
+
+
+BODY = replace(TINY_HEADS, inits={"backbone": f"{__name__}:ones"})
+
+
+def test_a_file_of_a_backbone_needs_no_scheme_before_it(tmp_path: Path) -> None:
+    foreign = tmp_path / "timm.safetensors"
+    save_file({"conv1.weight": torch.zeros(2)}, foreign)
+    pickled = tmp_path / "vgg16.pth"
+    pickled.touch()
+    for path in (foreign, pickled):
+        model = TinyHeads()
+        initialise(model, BODY, str(path))
+        assert model.head.weight.eq(len(str(path))).all()
+    own = tmp_path / "own.safetensors"
+    save_file(TinyHeads().state_dict(), own)
+    model = TinyHeads()
+    initialise(model, BODY, str(own))
+    assert not model.head.weight.eq(len(str(own))).any()
+
+
+def test_a_start_that_is_unknown_is_told_how_a_file_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"knows none, FILE\.safetensors, backbone, backbone:FILE"):
+        initialise(TinyHeads(), BODY, "nowhere.pth")

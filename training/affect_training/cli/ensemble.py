@@ -21,6 +21,12 @@ SPLIT = "PublicTest"
 @click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
 @data_option
 @click.option(
+    "--holdout",
+    default=0.0,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of Training that stands for PublicTest where the data has none: as in the members' data.holdout.",
+)
+@click.option(
     "--tta",
     default="mirror",
     show_default=True,
@@ -57,6 +63,7 @@ SPLIT = "PublicTest"
 def ensemble(
     members: tuple[str, ...],
     data: Path | None,
+    holdout: float,
     tta: "Tta",
     vote: "Vote",
     draws: int,
@@ -67,12 +74,13 @@ def ensemble(
 ) -> None:
     """Find the vote of MEMBERs (backends or weights files) on PublicTest and write it for the backend `ensemble`.
 
-    affect serve --backend ensemble --set plugins.ensemble.manifest=FILE.json
+    affect serve --backend FILE.json
     """
     import numpy as np
 
     from affect.inference.device import Device
     from affect_training.data import load_faces
+    from affect_training.data.holdout import hold_out
     from affect_training.ensemble import best_prefix, find, judged_by, keep_first, voted
     from affect_training.ensemble_answers import ask_views
     from affect_training.ensemble_file import check_manifest, manifest_path, write_manifest
@@ -91,7 +99,7 @@ def ensemble(
     path = existing(data)
     for file in {out, manifest}:
         prepare_output(file)
-    faces = load_faces(path, CACHE)
+    faces = hold_out(load_faces(path, CACHE), holdout)
     split = faces.split(SPLIT)
     host, where, screen = installed_host(), Device(device), console()
     if not screen.is_terminal:
@@ -140,7 +148,7 @@ def ensemble(
     given = [answer.served for answer in answers]
     gap = write_manifest(out, found, given, mirror=mirror, selection=selection, check=check)
     click.echo(f"{manifest}: loaded as the service does; 256 faces answered as here (largest difference {gap:.4f})")
-    click.echo(f"affect serve --backend ensemble --set plugins.ensemble.manifest={manifest}")
+    click.echo(f"affect serve --backend {manifest}")
     if out.suffix == ".toml":
         click.echo(f"affect --config {out} serve")
 

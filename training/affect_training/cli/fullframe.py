@@ -53,7 +53,7 @@ def fullframe(
     table = Table("figure", "value", title=f"{name} behind {detector}, {found.n} faces of {split} in whole pictures")
     table.add_row("found", f"{found.recall:.1%} (95 % {low:.1%}-{high:.1%})")
     table.add_row("right, first frame", f"{found.accuracy_first:.1%} of the found")
-    table.add_row("right, tracked frame", f"{found.accuracy_tracked:.1%} of the found")
+    table.add_row("right, tracked frame", f"{found.accuracy_tracked:.1%} of those still tracked, {found.lost} lost")
     table.add_row(
         "right, cropped directly", f"{found.accuracy_direct:.1%} of the found, {found.accuracy_direct_all:.1%} of all"
     )

@@ -21,7 +21,9 @@ from affect_training.cli.fullframe import fullframe
 )
 @click.option("--measure/--no-measure", default=True, help="Measure, or write from the figures that are there.")
 def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: bool) -> None:
-    """Measure BACKENDs (those with weights, by default all) on PublicTest; write their model cards and a table.
+    """Measure BACKENDs (by default all with weights) on PublicTest; write the model cards and the table.
+
+    Those that were measured before stay in the table.
 
     The figures, as of `evaluate` and `fullframe`, go to OUT/figures; milliseconds are of one CPU core.
     """
@@ -30,7 +32,10 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
     from affect_training.teachers import installed_host
 
     host = installed_host()
-    names = backends or tuple(s.name for s in host.backends if host.weights_of(s.name) or manifest_of(s.name, host))
+    names = tuple(s.name for s in host.backends if host.weights_of(s.name) or manifest_of(s.name, host))
+    if unknown := sorted(set(backends) - set(names)):
+        raise SettingsError(f"no weights of {', '.join(unknown)}; there are those of {', '.join(names)}")
+    chosen = backends or names
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     context = click.get_current_context()
@@ -38,13 +43,14 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
     rows = []
     for name in names:
         files = {kind: figures / f"{name}.{kind}.json" for kind in ("single", "mirror", "unseen", "whole", "speed")}
-        if measure:
-            own = host.weights_of(name) is not None  # under noise and the like, an ensemble is its members
-            context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=own)
+        if measure and name in chosen:
+            context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=True)
             context.invoke(evaluate, backend=name, data=path, tta="mirror", json_file=files["mirror"])
             context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["unseen"], unseen=True)
             context.invoke(fullframe, backend=name, data=path, unseen=True, json_file=files["whole"])
             files["speed"].write_text(json.dumps(_speed(name), indent=2) + "\n", encoding="utf-8")
+        if name not in chosen and not all(file.is_file() for file in files.values()):
+            continue
         missing = [str(file) for file in files.values() if not file.is_file()]
         if missing:
             raise SettingsError(f"--no-measure: there is no {', '.join(missing)}")

@@ -1,30 +1,113 @@
-"""The vote of an ensemble recipe's parts, once they are trained."""
+"""Ensemble recipes: their parts as runs that can be trained, and the vote of these once they are."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from affect.errors import AffectError, SettingsError
+from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect_training.cli.ensemble import ensemble
 from affect_training.cli.export import export
+from affect_training.config import RunConfig, run_config
 
 
-def vote_of_parts(spec: RecipeSpec, folder: Path, data: Path | None, device: str) -> None:
-    """Export each part's run beside it, and write their equal vote to `folder/members.json`.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run of an ensemble recipe."""
+
+    name: str
+    recipe: RecipeSpec
+    config: RunConfig
+
+
+def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """Return the runs of an ensemble recipe, each known to have a network and a start: before the first one trains.
+
+    Args:
+        host: The plugins.
+        spec: A recipe with parts.
+        changes: Tables as in a run file, later ones winning. They change all parts, save what tells a part from the
+            others; a start changes the parts that know it. `parts.NAME` holds what is for one part alone.
+
+    Raises:
+        SettingsError: There is no such part, a part cannot be built so, or none knows the start; names the part.
+    """
+    import torch
+
+    from affect_training.network import build_model, check_init
+
+    named = {name for table in changes for name in table.get("parts", {})}
+    if unknown := sorted(named - set(spec.parts)):
+        raise SettingsError(f"{spec.name} has the parts {', '.join(spec.parts)}, not {', '.join(unknown)}")
+    found = []
+    for name, given in spec.parts.items():
+        recipe = host.recipes.get(given["recipe"])
+        own = {key: table for key, table in given.items() if key != "init"}
+        shared = [_for_all(table, recipe) for table in changes]
+        alone = [table["parts"][name] for table in changes if name in table.get("parts", {})]
+        start = {"init": given["init"]} if "init" in given else {}
+        try:
+            config = run_config(recipe, start, *shared, own, *alone)
+            check_init(recipe, config.init)
+            with torch.device("meta"):
+                build_model(recipe.architecture, config.model)
+        except AffectError as exc:
+            raise SettingsError(f"{spec.name}, part {name}: {exc.message}") from exc
+        found.append(Part(name, recipe, config))
+    for table in changes:
+        init = table.get("init")
+        if init is not None and not any(part.config.init == init for part in found):
+            raise SettingsError(f"--init {init}: no part of {spec.name} knows it")
+    return found
+
+
+def _for_all(table: Mapping[str, Any], recipe: RecipeSpec) -> dict[str, Any]:
+    from affect_training.network import check_init
+
+    kept = {key: value for key, value in table.items() if key != "parts"}
+    try:
+        check_init(recipe, kept.get("init", "none"))
+    except SettingsError:
+        del kept["init"]
+    return kept
+
+
+def vote_of_parts(
+    spec: RecipeSpec,
+    folder: Path,
+    data: Path | None,
+    device: str,
+    *,
+    holdout: float,
+    about: str | None,
+    licence: str | None,
+) -> None:
+    """Export each part's run beside it, and write their equal vote to `folder/members.json`; once, by one process.
 
     Args:
         spec: A recipe with parts.
         folder: Holds one run a part, under the part's name.
-        data, device: As for `affect-train ensemble`.
+        data, device, holdout: As for `affect-train ensemble`.
+        about, licence: As for `affect-train export`.
     """
+    from affect_training.callbacks import is_first_process
+
+    if not is_first_process():  # DDP runs the whole command in each
+        return
     context = click.get_current_context()
     weights = [folder / f"{name}.safetensors" for name in spec.parts]
     for run, file in zip(spec.parts, weights, strict=True):
-        context.invoke(export, source=str(folder / run), out=file, data=data, device=device)
+        source = str(folder / run)
+        context.invoke(export, source=source, out=file, about=about, licence=licence, data=data, device=device)
     context.invoke(
         ensemble,
         members=tuple(map(str, weights)),
         data=data,
+        holdout=holdout,
         tta=spec.views,
         vote="soft",
         draws=0,

@@ -31,6 +31,7 @@ def show(recipe: str) -> None:
         click.echo(json.dumps({name: dict(part) for name, part in spec.parts.items()}, indent=2))
         return
     click.echo(
-        f"architecture: {spec.architecture}\ninit: none, FILE.safetensors{''.join(f', {s}' for s in spec.inits)}"
+        f"architecture: {spec.architecture}\ninit: none, FILE.safetensors{''.join(f', {s}' for s in spec.inits)}; "
+        f"{spec.init} by default"
     )
     click.echo(json.dumps(run_config(spec).model_dump(mode="json"), indent=2))

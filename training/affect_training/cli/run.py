@@ -1,9 +1,8 @@
 """affect-train run: train a recipe, or go on with it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -11,7 +10,7 @@ from affect.errors import SettingsError
 from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect_training.cli.common import CACHE, data_option, device_option, existing
-from affect_training.cli.parts import vote_of_parts
+from affect_training.cli.parts import parts_of, vote_of_parts
 from affect_training.config import RunConfig, parse_assignments, read_run_file, run_config
 
 
@@ -42,6 +41,8 @@ from affect_training.config import RunConfig, parse_assignments, read_run_file, 
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
 @click.option("--resume", is_flag=True, help="Insist on going on: an error when the folder has no checkpoint.")
 @click.option("--fresh", is_flag=True, help="Start anew although the folder has a checkpoint.")
+@click.option("--about", help="Of an ensemble's parts: as in `export`; needed when the data is not FER2013.")
+@click.option("--licence", help="Of an ensemble's parts: as in `export`.")
 @click.option("--dry-run", is_flag=True, help="Print what would run, and stop.")
 def run(
     recipe: str,
@@ -56,6 +57,8 @@ def run(
     nodes: int,
     resume: bool,
     fresh: bool,
+    about: str | None,
+    licence: str | None,
     dry_run: bool,
 ) -> None:
     """Train RECIPE; goes on from the last checkpoint of its folder, whenever it was stopped.
@@ -71,24 +74,42 @@ def run(
         raise SettingsError("--resume and --fresh contradict each other")
     changes = [*tables, parse_assignments(assignments), {"init": init} if init else {}]
 
-    def train(part: RecipeSpec, given: Mapping[str, Any], folder: Path | None) -> None:
-        # Where a part starts may be changed for all; what tells it from the others may not.
-        own = {name: table for name, table in given.items() if name != "init"}
-        config = run_config(part, {"init": given.get("init", "none")}, *changes, own)
-        folder = folder or Path("runs") / f"{part.name}-seed{config.train.seed}"
-        if dry_run:
-            click.echo(json.dumps({"folder": str(folder), **config.model_dump(mode="json")}, indent=2))
-        else:
-            _train(folder, part, config, data, aux, device, devices, nodes, resume=resume, fresh=fresh)
-
     if spec.parts:
         folder = out or Path("runs") / recipe
-        for name, table in spec.parts.items():
-            train(host.recipes.get(table["recipe"]), table, folder / name)
-        if not dry_run:
-            vote_of_parts(spec, folder, data, device)
+        parts = parts_of(host, spec, changes)
+        planned = [(folder / part.name, part.recipe, part.config) for part in parts]
     else:
-        train(spec, {}, out)
+        config = run_config(spec, *changes)
+        planned = [(out or Path("runs") / f"{recipe}-seed{config.train.seed}", spec, config)]
+    if dry_run:
+        for place, _, config in planned:
+            click.echo(json.dumps({"folder": str(place), **config.model_dump(mode="json")}, indent=2))
+        return
+    if spec.parts:
+        _check_vote(spec, planned, data, about)
+    elif about or licence:
+        raise SettingsError("--about and --licence are for the parts of an ensemble; `export` takes them for a run")
+    for place, part, config in planned:
+        _train(place, part, config, data, aux, device, devices, nodes, resume=resume, fresh=fresh)
+    if spec.parts:
+        holdout = planned[0][2].data.holdout
+        vote_of_parts(spec, folder, data, device, holdout=holdout, about=about, licence=licence)
+
+
+def _check_vote(
+    spec: RecipeSpec, planned: Sequence[tuple[Path, RecipeSpec, RunConfig]], data: Path | None, about: str | None
+) -> None:
+    """See before days of training that the parts can be exported and judged on the same faces."""
+    from affect_training.data import load_faces
+    from affect_training.export.weights import FER2013
+
+    if len({config.data.holdout for _, _, config in planned}) > 1:
+        raise SettingsError(f"{spec.name}: all parts need the same data.holdout, or they cannot vote")
+    faces = load_faces(existing(data), CACHE)
+    if faces.kind not in FER2013 and not about:
+        raise SettingsError(
+            f"{spec.name}: {data} is not FER2013; say what it is and under which licence, for its parts: --about TEXT"
+        )
 
 
 def _train(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import nn
 
@@ -61,7 +62,7 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
     logits = predict_logits(model, split, run.normalise, run.device)
     temperature = metrics.fit_temperature(logits, split.labels)
     predictions = f"{weights.stem}.publictest.safetensors"
-    answers = {
+    answers: dict[str, NDArray[Any]] = {
         "probabilities": metrics.softmax(logits, temperature).astype(np.float16),
         "labels": split.labels.astype(np.uint8),
     }

@@ -170,8 +170,9 @@ def _selection(facts: CardFacts) -> list[str]:
 
 def _failures(facts: CardFacts) -> list[str]:
     found: list[str] = []
+    if (counts := counts_of(facts)) is not None:
+        found += _class_failures(counts)
     if facts.answers is not None:
-        found += _class_failures(counts_of(facts))
         top = facts.answers.probabilities.max(axis=1)
         right = facts.answers.probabilities.argmax(1) == facts.answers.labels
         sure = top >= 0.9

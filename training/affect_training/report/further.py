@@ -23,6 +23,12 @@ class _Judged(BaseModel):
     split: str = ""
     weights_sha256: str | None = None
     fingerprint: str | None = None
+    unseen: bool = False
+
+    @property
+    def faces(self) -> str:
+        """Which faces it is of, in words; with `unseen`, those whose photograph is not in Training too."""
+        return f"{self.split}, photographs not in Training" if self.unseen else self.split
 
 
 class Evaluation(_Judged):
@@ -31,6 +37,7 @@ class Evaluation(_Judged):
     split: str
     tta: str
     n: int
+    limit: int | None = None
     accuracy: float
     accuracy_ci95: Interval
     macro_f1: float
@@ -39,11 +46,18 @@ class Evaluation(_Judged):
     nll: float
     ece_cross_fitted: float | None = None
     nll_cross_fitted: float | None = None
+    confusion: list[list[int]] = Field(default_factory=list)
     class_reliability: dict[str, ClassReliability] = Field(default_factory=dict)
     single_view: SingleView | None = None
     robustness: Robustness | None = None
     adversarial: Adversarial | None = None
     groups: GroupReport | None = None
+
+    @property
+    def faces(self) -> str:
+        """As above; with `limit`, a sample of them."""
+        faces = super().faces
+        return faces if self.limit is None else f"{faces}, a sample"
 
 
 class WholePictures(_Judged):
@@ -56,6 +70,7 @@ class WholePictures(_Judged):
     recall_ci95: Interval
     accuracy_first: float
     accuracy_tracked: float
+    lost: int = 0
     accuracy_direct: float
     accuracy_direct_all: float
     difference_ci95: Interval

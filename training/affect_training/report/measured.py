@@ -39,7 +39,7 @@ def figures_part(facts: CardFacts) -> list[str]:
             word = _WORDS.get(name, name.replace("_", " "))
             rows.append((word, f"{metric.value:.4f}", interval(metric.ci95), metric.split, str(metric.n)))
     for found in facts.evaluations:
-        where = f"{found.split}, {found.source}"
+        where = f"{found.faces}, {found.source}"
         views = "single view" if found.tta == "none" else found.tta
         if found.single_view:
             rows.append(
@@ -66,16 +66,15 @@ def figures_part(facts: CardFacts) -> list[str]:
 
 def classes_part(facts: CardFacts) -> list[str]:
     """Write figures by emotion and the confusion matrix."""
-    if facts.answers is None:
-        return []
     counts = counts_of(facts)
-    guess = facts.answers.probabilities.argmax(1)
+    if counts is None:
+        return []
     rows = []
     for k, figures in enumerate(metrics.per_class(counts)):
-        inside = facts.answers.labels == k
         recall = f"{figures.recall:.3f}"
-        if inside.any():
-            recall += f" ({interval(metrics.bootstrap_ci95(guess[inside] == k))})"
+        if figures.n:
+            hits = np.arange(figures.n) < counts[k, k]
+            recall += f" ({interval(metrics.bootstrap_ci95(hits))})"
         values = (f"{figures.precision:.3f}", recall, f"{figures.f1:.3f}", f"{figures.specificity:.3f}")
         rows.append((_NAMES[k], str(figures.n), *values))
     head = ("emotion", "faces", "precision", "recall (95 %)", "F1", "specificity")
@@ -119,7 +118,7 @@ def calibration_part(facts: CardFacts) -> list[str]:
         if found.class_reliability:
             views = "single view" if found.tta == "none" else found.tta
             crossed_too = " Each half has the temperature of the other." if found.ece_cross_fitted is not None else ""
-            lines += [f"The same on {found.split}, {views}, from {found.source}.{crossed_too}", ""]
+            lines += [f"The same on {found.faces}, {views}, from {found.source}.{crossed_too}", ""]
             lines += [*table(RELIABILITY_HEAD, reliability_rows(found.class_reliability)), ""]
     return ["## Calibration", "", *lines] if lines else []
 
@@ -144,14 +143,15 @@ def whole_pictures_part(found: WholePictures) -> list[str]:
     rows = [
         ("faces found", f"{found.recall:.3f} ({interval(found.recall_ci95)})"),
         ("right in the frame that finds them", f"{found.accuracy_first:.3f} of the found"),
-        ("right in the next frame, tracked", f"{found.accuracy_tracked:.3f} of the found"),
+        ("right in the next frame, tracked", f"{found.accuracy_tracked:.3f} of those still tracked"),
+        ("found, but lost in the next frame", str(found.lost)),
         ("right as the data set crops them", f"{found.accuracy_direct:.3f} of the found"),
         ("the same, all faces", f"{found.accuracy_direct_all:.3f}"),
         ("tracked minus cropped, 95 %", f"{low:+.3f} to {high:+.3f}"),
         ("missed", missed),
         ("boxes where no face was laid", str(found.false_faces)),
     ]
-    where = f" of {found.split}" if found.split else ""
+    where = f" of {found.faces}" if found.split else ""
     return [
         "## Whole pictures",
         "",
@@ -180,7 +180,7 @@ def evaluation_part(found: Evaluation) -> list[str]:
         lines += [
             "## Robustness",
             "",
-            f"Accuracy on {curves.n} faces of {found.split} as pictures get worse; untouched "
+            f"Accuracy on {curves.n} faces of {found.faces} as pictures get worse; untouched "
             f"{curves.clean.accuracy:.3f} ({interval(curves.clean.accuracy_ci95)}), mean over all "
             f"{curves.mean:.3f}. From {found.source}.",
             "",
@@ -197,7 +197,7 @@ def evaluation_part(found: Evaluation) -> list[str]:
         lines += [
             "## Under attack",
             "",
-            f"Accuracy on {attacked.n} faces of {found.split} when every pixel may change by so many grey levels. "
+            f"Accuracy on {attacked.n} faces of {found.faces} when every pixel may change by so many grey levels. "
             f"From {found.source}.",
             "",
             *table(("attack", "0", *(f"{e:g}" for e in epsilons)), rows),
@@ -220,9 +220,12 @@ def evaluation_part(found: Evaluation) -> list[str]:
     return lines
 
 
-def counts_of(facts: CardFacts) -> Labels:
-    """Return the confusion counts [7, 7] of the answers."""
-    assert facts.answers is not None
+def counts_of(facts: CardFacts) -> Labels | None:
+    """Return the confusion counts [7, 7] of the answers, or of an evaluation of all faces; None without either."""
+    if facts.answers is None:
+        whole = (found for found in facts.evaluations if found.confusion and not found.unseen and found.limit is None)
+        found = min(whole, key=lambda one: one.tta != "none", default=None)
+        return None if found is None else np.array(found.confusion, np.int64)
     return metrics.confusion(facts.answers.probabilities.argmax(1), facts.answers.labels, len(_NAMES))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from affect.errors import AffectError, MediaError, SettingsError
 from affect.inference.backend import Backend
 from affect.inference.device import Device
-from affect.pictures import FaceClassifier, load_backend
+from affect.pictures import load_backend
 from affect.plugins import PluginHost
 from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
@@ -153,7 +153,7 @@ def _of_run(
 
 def _of_backend(name: str, split_name: str, split: Split, device: str, evaluations: Sequence[Further]) -> Subject:
     host = installed_host()
-    classifier = _opened(name, host, device)
+    classifier = load_backend(name, device=device)
     facts = with_evaluations(_facts_of(name, classifier.backend, host), evaluations)
     served = classifier.probabilities(list(split.images)).astype(np.float64)
     temperature = classifier.backend.temperature
@@ -171,13 +171,6 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
         facts=facts,
         provenance={**facts.training, "judged_on": classifier.device.description},
     )
-
-
-def _opened(name: str, host: PluginHost, device: str) -> FaceClassifier:
-    if not name.endswith(".json"):
-        return load_backend(name, device=device)
-    where = Device(device)
-    return FaceClassifier(host.configured("ensemble", {"manifest": name}).create_backend("ensemble", where), where)
 
 
 def _facts_of(name: str, backend: Backend, host: PluginHost) -> CardFacts:

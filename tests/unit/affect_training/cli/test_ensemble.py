@@ -135,7 +135,7 @@ def test_the_manifest_serves_what_was_found(
         assert str(file) in members
         assert entry["weights_sha256"] == load_sidecar(file).weights_sha256
     device = Device("cpu")
-    backend = host.configured("ensemble", {"manifest": str(out)}).create_backend("ensemble", device)
+    backend = host.create_backend(str(out), device)  # as `affect serve --backend FILE.json`
     served = FaceClassifier(backend, device).probabilities(list(faces.images))
     accuracy = float((served.argmax(1) == faces.labels).mean())
     assert accuracy == pytest.approx(manifest["metrics"]["accuracy"]["value"], abs=2 / 140)  # rounding of a batch

@@ -10,6 +10,8 @@ from support.tiny import tiny_faces, write_fer2013
 
 from affect.errors import SettingsError
 
+SHIPPED = Path(__file__).resolve().parents[4] / "docs" / "models" / "figures"
+
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +49,19 @@ def test_what_was_not_measured_is_not_written() -> None:
     with pytest.raises(SettingsError, match=r"there is no .*cnn\.single\.json"):
         CliRunner().invoke(cli, ["models", "cnn", "-o", "models", "--no-measure"], catch_exceptions=False)
     assert not Path("models/README.md").exists()
+
+
+def test_what_has_been_measured_stays_in_the_table() -> None:
+    names = ("compact", "cnn")
+    for kind in ("single", "mirror", "unseen", "whole", "speed"):
+        shipped = SHIPPED / f"compact.{kind}.json"
+        place = Path("models/figures") / shipped.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(shipped.read_bytes())
+    arguments = ["models", "cnn", "--data", "fer2013.csv", "-o", "models"]
+    CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    table = Path("models/README.md").read_text("utf-8")
+    assert all(f"| [`{name}`]" in table for name in names)
+    assert "`resnet`" not in table
+    with pytest.raises(SettingsError, match=r"no weights of nobody; there are those of cnn, compact"):
+        CliRunner().invoke(cli, ["models", "nobody", "-o", "models", "--no-measure"], catch_exceptions=False)

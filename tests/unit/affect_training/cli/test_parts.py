@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from affect_training.cli.main import cli
 from click.testing import CliRunner
 from support.tiny import install_tiny, tiny_faces, write_fer2013
 
 from affect.errors import SettingsError
+from affect.labels import EMOTIONS
 
 PAIR = ("run", "tiny-pair", "--data", "fer2013.csv", "--device", "cpu", "--init", "none")
 
@@ -70,3 +72,64 @@ def test_an_ensemble_is_not_tuned() -> None:
     arguments = ["tune", "tiny-pair", "--data", "fer2013.csv", "--epochs", "1", "--search", "lr=.1,.2"]
     with pytest.raises(SettingsError, match="ensemble of first, second"):
         CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def test_a_part_may_have_settings_of_its_own() -> None:
+    call(*PAIR, "--set", "epochs=1", "--set", "parts.second.model.width=2", "--set", "parts.second.lr=.5")
+    assert [config(part)["model"]["width"] for part in ("first", "second")] == [4, 2]
+    assert [config(part)["train"]["lr"] for part in ("first", "second")] == [0.01, 0.5]
+
+
+def test_a_part_in_a_run_file() -> None:
+    Path("pair.toml").write_text('recipe = "tiny-pair"\n[train]\nepochs = 1\n[parts.first.model]\ndropout = 0.0\n')
+    said = call("run", "tiny-pair", "--run-file", "pair.toml", "--init", "none", "--dry-run")
+    assert said.count('"dropout": 0.0') == 1
+    assert said.count('"epochs": 1') == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "parts.third.lr=1"), "has the parts first, second, not third"),
+        (("--set", "parts.second.model.depth=1"), "part second: model of affect_tiny:Tiny: .*depth"),
+        (("--init", "imagenet"), "no part of tiny-pair knows it"),
+        (("--set", "data.holdout=.2", "--set", "parts.first.data.holdout=.1"), "the same data.holdout"),
+    ],
+)
+def test_what_fits_no_part_is_refused_before_any_is_trained(arguments: tuple[str, ...], said: str) -> None:
+    command = ["run", "tiny-pair", "--data", "fer2013.csv", "--device", "cpu", *arguments]
+    if "--init" not in arguments:
+        command += ["--init", "none"]
+    with pytest.raises(SettingsError, match=said):
+        CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert not Path("runs/tiny-pair").exists()
+
+
+def test_parts_on_other_data_say_what_that_is_and_vote_on_what_was_held_out() -> None:
+    training = tiny_faces().split("Training")
+    for number, (image, label) in enumerate(zip(training.images, training.labels, strict=True)):
+        place = Path("mine/train") / EMOTIONS[label].value / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(place), image)
+    other = [argument if argument != "fer2013.csv" else "mine" for argument in PAIR]
+    other += ["--set", "epochs=1", "--set", "data.holdout=.2"]
+    with pytest.raises(SettingsError, match="--about TEXT"):
+        CliRunner().invoke(cli, other, catch_exceptions=False)
+    call(*other, "--about", "my own faces")
+    manifest = json.loads(Path("runs/tiny-pair/members.json").read_text("utf-8"))
+    assert manifest["metrics"]["accuracy"]["n"] == pytest.approx(0.2 * 64, abs=5)
+    assert "my own faces" in json.loads(Path("runs/tiny-pair/first.json").read_text("utf-8"))["data"]
+
+
+def test_only_the_first_process_writes_the_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    call(*PAIR, "--set", "epochs=1")
+    vote = Path("runs/tiny-pair/members.json")
+    vote.unlink()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    call(*PAIR, "--set", "epochs=1")
+    assert not vote.exists()
+
+
+def test_about_is_for_parts_only() -> None:
+    with pytest.raises(SettingsError, match="for the parts of an ensemble"):
+        CliRunner().invoke(cli, ["run", "tiny", "--data", "fer2013.csv", "--about", "x"], catch_exceptions=False)

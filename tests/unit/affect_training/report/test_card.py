@@ -267,3 +267,27 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
     assert out.read_text(encoding="utf-8").startswith("# Model card: mine\n")
     printed = CliRunner().invoke(command, ["cnn", "--name", "mine"])
     assert printed.output == out.read_text(encoding="utf-8")
+
+
+def test_an_ensemble_has_figures_by_emotion_from_its_evaluation(split: Split, answers: Floats) -> None:
+    answers = np.roll(answers, 1, axis=1)  # wrong, so that there is something to say
+    whole = judge(answers[None], split.labels, "trio", "PublicTest", "none", temperature=1.0).to_json()
+    mirrored = {**whole, "tta": "mirror"}
+    unseen = {**whole, "unseen": True, "confusion": np.zeros((7, 7), int).tolist()}
+    evaluations = tuple(
+        Evaluation.model_validate({**one, "source": f"{k}.json"}) for k, one in enumerate((unseen, mirrored, whole))
+    )
+    text = card(CardFacts(name="trio", vote="soft vote", evaluations=evaluations))
+    counts = metrics.confusion(answers.argmax(1), split.labels, 7)
+    emotions = {row[0]: row for row in rows(text, "Emotions") if len(row) == 6}
+    for k, emotion in enumerate(EMOTIONS):
+        assert emotions[emotion.value][1] == str(counts[k].sum())
+    assert "are missed." in text
+    assert "PublicTest, photographs not in Training, 0.json" in text
+
+
+def test_a_sample_is_called_one(split: Split, answers: Floats) -> None:
+    found = judge(answers[None], split.labels, "x", "PublicTest", "none", temperature=1.0).to_json()
+    of = Evaluation.model_validate({**found, "source": "a.json", "limit": 50})
+    assert "PublicTest, a sample, a.json" in card(CardFacts(name="x", evaluations=(of,)))
+    assert "## Emotions" not in card(CardFacts(name="x", evaluations=(of,)))
