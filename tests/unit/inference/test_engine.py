@@ -12,7 +12,7 @@ from affect.errors import AffectError, BackendError, ErrorCode, FrameError
 from affect.inference.device import Device
 from affect.inference.engine import LocalEngine
 
-WAIT_S = 2.0  # only ever waited for when a test fails
+WAIT_S = 30.0  # only ever waited for when a test fails
 
 
 class Work:

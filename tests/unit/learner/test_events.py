@@ -1,4 +1,5 @@
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -345,3 +346,17 @@ def test_every_onset_has_exactly_one_offset_and_all_rules_hold(
         else:
             assert event.phase == "update"
     assert open_ == {}
+
+
+def test_without_evidence_nothing_begins_and_the_dwell_starts_again() -> None:
+    made = policy()
+    dwell = next(e for e in hold(policy(), 0, 30, confusion=0.9) if e.phase == "onset").t
+    assert dwell > 1
+    assert hold(made, 0, dwell - 0.5, confusion=0.9) == []
+    unseen = [
+        made.step(replace(belief(t, confusion=0.9), evidence=Evidence.NONE)) for t in np.arange(dwell, dwell + 20, 0.5)
+    ]
+    assert unseen == [[]] * len(unseen)
+    events = hold(made, dwell + 20, 2 * dwell + 22, confusion=0.9)
+    assert [(e.kind, e.phase) for e in events][:1] == [("confusion", "onset")]
+    assert events[0].t == dwell + 20 + dwell
