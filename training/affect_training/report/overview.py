@@ -79,8 +79,14 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.single['macro_f1']:.3f}",
         f"{row.single['ece_cross_fitted']:.3f}",
         f"{whole['recall']:.1%} / {whole['accuracy_tracked']:.1%} (directly {whole['accuracy_direct']:.1%})",
-        "unknown" if None in minutes else f"{sum(m for m in minutes if m is not None):.0f}",
+        "unknown" if None in minutes else f"{sum(m for m in minutes if m is not None):.0f}" + _and_before(facts),
     )
+
+
+def _and_before(facts: CardFacts) -> str:
+    """Say that a run's minutes are not all: it, or a member, went on from weights of an earlier run."""
+    runs = [member.facts for member in facts.members if member.facts] or [facts]
+    return " + its start's" if any(str(run.config.get("init")).endswith(".safetensors") for run in runs) else ""
 
 
 def _minutes(facts: CardFacts) -> float | None:
