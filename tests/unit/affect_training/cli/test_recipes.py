@@ -33,7 +33,7 @@ def test_a_recipe_is_shown_with_all_settings(monkeypatch: pytest.MonkeyPatch) ->
         "source: our own",
         "published: nothing, our own",
         "architecture: affect_tiny:Tiny",
-        "init: none, FILE.safetensors",
+        "init: none, FILE.safetensors; none by default",
     ]
     shown = json.loads("{" + settings)
     assert (shown["train"]["lr"], shown["augment"]["mirror"]) == (0.01, False)
