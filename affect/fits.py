@@ -17,8 +17,8 @@ from affect.settings.fit import LearnerFit
 from affect.settings.root import weights_path
 
 _Stamp = tuple[Path, int]
-_KEPT: dict[tuple[_Stamp, _Stamp | str], BackendFit | None] = {}
-"""Fits by document and sidecar (or backend, where there is none) and when they changed: read once a process."""
+_KEPT: dict[tuple[_Stamp, _Stamp | None], BackendFit | None] = {}
+"""Fits by document, sidecar and when they changed: read once a process, not once a session."""
 
 
 def new_estimator(settings: Settings, host: PluginHost) -> Estimator:
@@ -59,13 +59,12 @@ def backend_fit(settings: Settings, host: PluginHost) -> BackendFit | None:
     document = settings.learner.fit or sidecar
     if document is None:
         return None
-    backend = settings.inference.backend_word
     try:
-        key = _stamp(document), backend if sidecar is None else _stamp(sidecar)
+        key = _stamp(document), None if sidecar is None else _stamp(sidecar)
     except OSError as exc:
         raise SettingsError(f"learner.fit: {document}: {exc.strerror or exc}") from exc
     if key not in _KEPT:
-        _KEPT[key] = _read(document, sidecar, backend)
+        _KEPT[key] = _read(document, sidecar, settings.inference.backend_word)
     return _KEPT[key]
 
 

@@ -30,11 +30,17 @@ async def consent_is(service: AffectService, name: str, wanted: bool) -> None:
             await asyncio.sleep(0.02)
 
 
+async def granted(service: AffectService, client: AffectClient) -> str:
+    """Grant consent and wait until the service has it; returns the session's name."""
+    name = client.welcome_or_raise().session
+    await client.consent()
+    await consent_is(service, name, wanted=True)
+    return name
+
+
 async def test_a_consent_revoked_while_the_socket_is_broken_is_revoked(serve: Serve) -> None:
     async with serve() as service, AffectClient(url(service)) as client:
-        name = client.welcome_or_raise().session
-        await client.consent()
-        await consent_is(service, name, wanted=True)
+        name = await granted(service, client)
         cut(client)
         await client.consent(False)
         await consent_is(service, name, wanted=False)
@@ -42,9 +48,7 @@ async def test_a_consent_revoked_while_the_socket_is_broken_is_revoked(serve: Se
 
 async def test_a_grant_is_repeated_to_a_service_that_has_forgotten_it(serve: Serve) -> None:
     async with serve() as service, AffectClient(url(service)) as client:
-        name = client.welcome_or_raise().session
-        await client.consent()
-        await consent_is(service, name, wanted=True)
+        name = await granted(service, client)
         cut(client)
         service.sessions[name].set_consent(granted=False)
         await consent_is(service, name, wanted=True)
@@ -87,8 +91,7 @@ async def test_no_connection_says_why(unused_tcp_port: int, serve: Serve) -> Non
 
 async def test_a_service_that_stops_takes_nobody_back(serve: Serve) -> None:
     async with serve() as service, AffectClient(url(service), backoff_s=(0.01, 0.05)) as client:
-        await client.consent()
-        await consent_is(service, client.welcome_or_raise().session, wanted=True)
+        await granted(service, client)
         stopping = asyncio.create_task(service.stop())
         async with asyncio.timeout(10):
             await stopping

@@ -49,10 +49,11 @@ def initialise(model: nn.Module, spec: RecipeSpec, init: str) -> None:
     if init == "none":
         return
     if scheme not in spec.inits:
-        own = Path(init).suffix == ".safetensors" and _fits(model, Path(init))
-        if own or BACKBONE not in spec.inits:
-            _from_file(model, Path(init))
-            return
+        if BACKBONE not in spec.inits or Path(init).suffix == ".safetensors":
+            fitting, missing = _matched(model, _read(Path(init)))
+            if not missing or BACKBONE not in spec.inits:
+                _take(model, Path(init), fitting, missing)
+                return
         scheme, place = BACKBONE, init
     module, _, name = spec.inits[scheme].partition(":")
     getattr(import_module(module), name)(model, place)
@@ -138,12 +139,7 @@ def _matched(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[dic
     return fitting, sorted({k for k in own if not k.startswith("head")} - set(fitting))
 
 
-def _fits(model: nn.Module, path: Path) -> bool:
-    return not _matched(model, _read(path))[1]
-
-
-def _from_file(model: nn.Module, path: Path) -> None:
-    fitting, missing = _matched(model, _read(path))
+def _take(model: nn.Module, path: Path, fitting: dict[str, torch.Tensor], missing: list[str]) -> None:
     if missing:
         raise CheckpointError(
             f"--init {path}: does not fit {type(model).__name__}; no tensor of the right shape for {missing[0]!r}"
