@@ -59,8 +59,11 @@ def levels(rng: np.random.Generator) -> tuple[float, dict[str, int]]:
     }
 
 
-def write_faces(folder: Path, *, archive: bool = True, seed: int = 0) -> Path:
-    """Write labels.csv and faces of the splits train and val, as DAiSEE's crops come."""
+def write_faces(folder: Path, *, archive: bool = True, seed: int = 0, contrary: bool = False) -> Path:
+    """Write labels.csv and faces of the splits train and val, as DAiSEE's crops come.
+
+    Where they are contrary, the bored ones of val are dark.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {}
@@ -71,6 +74,8 @@ def write_faces(folder: Path, *, archive: bool = True, seed: int = 0) -> Path:
             for person in range(people):
                 for number in range(FACES):
                     grey, said = levels(rng)
+                    if contrary and split == "val":
+                        said["boredom"] = 3 - said["boredom"]
                     name = f"{split}/{person:02}{number:03}.png"
                     files[name] = jpeg(crop(grey))
                     table.writerow([name, split, f"{split}{person:02}", f"{person:02}{number:03}.avi", *said.values()])

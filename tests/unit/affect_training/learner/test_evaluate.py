@@ -1,12 +1,14 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from affect_training.cli.learner import learner
+from affect_training.learner import study
 from affect_training.learner.auc import JUDGED
 from affect_training.learner.evaluate import evaluate
-from affect_training.learner.labels import read_labelled
+from affect_training.learner.labels import LabelledSet, read_labelled
 from click.testing import CliRunner
 
 from affect.errors import SettingsError
@@ -15,7 +17,7 @@ from affect.labels import LearnerState
 from affect.plugins import PluginHost
 from affect.settings import Settings
 
-from .conftest import FACES, PEOPLE
+from .conftest import FACES, PEOPLE, write_faces
 from .test_watch import nothing, write_video
 
 COMMON = ["--device", "cpu", "--set", "vision.detector=middle", "--set", "inference.precision=float32"]
@@ -129,13 +131,31 @@ def test_clips_run_through_the_video_pipeline(toy: Path, toy_faces: Path, tmp_pa
         )
 
 
-def test_the_study_scores_people_nobody_was_fitted_on(toy: Path, toy_faces: Path, tmp_path: Path) -> None:
+def test_the_study_scores_the_held_out_people(toy: Path, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "contrary", contrary=True)
     out = tmp_path / "study.json"
-    call("study", "--data", toy_faces, "--backend", "toy", "--json", out, *COMMON)
-    report = json.loads(out.read_text(encoding="utf-8"))
-    heads = report["variants"]["heads"]
-    assert heads["all"]["auc"]["boredom"] > 0.9
-    spread = heads["runs"]["auc"]["boredom"]
-    assert spread["least"] <= spread["mean"] <= spread["greatest"]
-    assert load_sidecar(toy).learner is None
+    call("study", "--data", faces, "--backend", "toy", "--json", out, *COMMON)
+    heads = json.loads(out.read_text(encoding="utf-8"))["variants"]["heads"]
     assert set(heads["all"]["auc"]) == {state.value for state in JUDGED}
+    assert heads["all"]["auc"]["boredom"] < 0.1  # whoever scored the fitted people would say 0.9
+    spread = heads["runs"]["auc"]["boredom"]
+    assert spread["least"] <= spread["mean"] <= spread["greatest"] < 0.1
+    assert load_sidecar(toy).learner is None
+
+
+def test_each_run_of_a_study_leaves_other_people_out(
+    toy: Path, toy_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[set[str]] = []
+
+    def watched(data: LabelledSet, seen: Any, rows: Any, *rest: Any) -> Any:
+        used = {data.people[row] for row in rows}
+        left.append(set(data.people) - used)
+        return fit(data, seen, rows, *rest)
+
+    fit = study._fit
+    monkeypatch.setattr(study, "_fit", watched)
+    call("study", "--data", toy_faces, "--backend", "toy", "--json", tmp_path / "study.json", *COMMON)
+    assert len(left) == study.RUNS
+    assert all(left)
+    assert sum(map(len, left)) == len(set.union(*left)) == PEOPLE
