@@ -31,7 +31,7 @@ def shared_options(command: F) -> F:
     for option in (
         click.option("--device", help="auto | cpu | cuda:N"),
         click.option("--detector", help="A registered face detector."),
-        click.option("--backend", help="A registered backend, or a .safetensors file."),
+        click.option("--backend", help="A registered backend, a .safetensors file, or the .json of an ensemble."),
     ):
         command = option(command)
     return command

@@ -18,7 +18,10 @@ STARTS: Mapping[str, Callable[[torch.Tensor], object]] = {
 
 
 class FractionalMaxPool(nn.Module):
-    """2x2 pools at random places (Graham 2015) in training; in eval mode at fixed ones: one face has one answer."""
+    """2x2 pools at random places (Graham 2015) in training; in eval mode at fixed ones: one face has one answer.
+
+    The fixed places are those of torch for a draw of .5, gathered by hand: ONNX has no such pool.
+    """
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -26,11 +29,17 @@ class FractionalMaxPool(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return [N, C, side, side]."""
-        samples = None if self.training else maps.new_full((*maps.shape[:2], 2), 0.5)
-        pooled: torch.Tensor = nn.functional.fractional_max_pool2d(
-            maps, 2, output_size=self.side, _random_samples=samples
-        )
-        return pooled
+        if self.training:
+            return nn.functional.fractional_max_pool2d(maps, 2, output_size=self.side)
+        rows, columns = (self._starts(int(size)).to(maps.device) for size in maps.shape[2:])
+        tall = torch.maximum(maps[:, :, rows], maps[:, :, rows + 1])
+        return torch.maximum(tall[:, :, :, columns], tall[:, :, :, columns + 1])
+
+    def _starts(self, size: int) -> torch.Tensor:
+        """Return the first of the two rows (or columns) of each pool, [side]."""
+        step = (size - 2) / (self.side - 1)
+        places = [int((k + 0.5) * step) - int(0.5 * step) for k in range(self.side - 1)]
+        return torch.tensor([*places, size - 2])
 
 
 class Nguyen2017(nn.Module):

@@ -38,7 +38,7 @@ class Convolutions(nn.Module):
 
 
 class Transfer(nn.Module):
-    """A backbone, then [dropout - FC - ReLU] x M, dropout, FC 7.
+    """A backbone, then [dropout - FC - ReLU] x M, dropout if wanted, FC 7.
 
     Args:
         backbone: Which of timm's networks. `legacy_seresnet50` is Hu's SE-ResNet50, with the stride in the first
@@ -46,7 +46,8 @@ class Transfer(nn.Module):
         side: Faces are scaled to it, bilinear.
         flatten: VGG only: give the dense part the whole last map, not its mean.
         hidden: Neurons of the new dense layers.
-        dropout: Rate before each dense layer, the last included.
+        dropout: Rate before each dense layer.
+        last_dropout: Also before the one that answers.
 
     Shapes:
         [N, 1, 48, 48], 0-1 -> logits [N, 7].
@@ -66,6 +67,7 @@ class Transfer(nn.Module):
         flatten: bool = False,
         hidden: Sequence[int] = (4096, 1024),
         dropout: float = 0.5,
+        last_dropout: bool = True,
     ) -> None:
         super().__init__()
         if backbone not in get_args(Backbone):
@@ -87,7 +89,9 @@ class Transfer(nn.Module):
         for neurons in hidden:
             layers += [nn.Dropout(dropout), nn.Linear(width, neurons), nn.ReLU()]
             width = neurons
-        self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(width, CLASSES))
+        if last_dropout:
+            layers.append(nn.Dropout(dropout))
+        self.head = nn.Sequential(*layers, nn.Linear(width, CLASSES))
         start_like_keras(self.head)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)

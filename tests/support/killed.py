@@ -3,6 +3,7 @@
     python killed.py FOLDER THREADS '{"NAME": {"at": "step 6", "train": {…}, "augment": {…}}, …}'
 
 `at` is `step N`, counted from 0 over all epochs, or `save N`: half-way through writing the N-th `last.ckpt`.
+`precision` is float32 unless told.
 Prints, as JSON, the signal that ended each.
 """
 
@@ -43,6 +44,7 @@ def main(folder: Path, threads: int, runs: dict[str, Any]) -> None:
 
 def _train(folder: Path, of: dict[str, Any]) -> None:
     kind, number = of.pop("at").split()
+    device = Device("cpu", of.pop("precision", "float32"))
     calls = count()
     step, save = FaceModule.training_step, WholeFile.save_checkpoint
 
@@ -61,7 +63,7 @@ def _train(folder: Path, of: dict[str, Any]) -> None:
         FaceModule.training_step = killed_step  # type: ignore[method-assign]
     else:
         WholeFile.save_checkpoint = killed_save  # type: ignore[method-assign, assignment]
-    Run(folder, SPEC, run_config(SPEC, of), tiny_faces(), Device("cpu", "float32")).fit(lambda _: None)
+    Run(folder, SPEC, run_config(SPEC, of), tiny_faces(), device).fit(lambda _: None)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
         SettingsError: Not TOML, or no recipe named.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(f"{path}: {exc}") from exc
     if "recipe" not in table:
@@ -194,11 +194,11 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
             path = path[2:]
         if path not in ([], *([table] for table in TABLES)):
             raise SettingsError(f"--set {key}: keys are TABLE.NAME, with a table of {', '.join(TABLES)}")
-        here.setdefault(path[0] if path else "train", {})[name] = _value(text)
+        here.setdefault(path[0] if path else "train", {})[name] = setting_of(text)
     return tables
 
 
-def _value(text: str) -> Any:
+def setting_of(text: str) -> Any:
     """Read a TOML value; numbers may begin with their point, and what is no TOML is a string."""
     for written in (text, _BARE_POINT.sub("0.", text)):
         try:

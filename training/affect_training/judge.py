@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
-from affect.errors import AffectError
 from affect_training.evaluation import metrics
 from affect_training.module import FaceModule
 from affect_training.predict import predict_logits
@@ -86,7 +85,7 @@ class Judge(Callback):
             figures = module.trainer.strategy.broadcast(figures)
         loss, accuracy, recall = figures
         if not np.isfinite(loss):
-            raise AffectError(f"the PublicTest loss is {loss} after epoch {state.epoch + 1}; lower train.lr")
+            raise module.not_finite("PublicTest loss")
         state.epoch += 1
         state.seconds += time.monotonic() - self.started
         self.started = time.monotonic()

@@ -22,7 +22,8 @@ def cross_entropy(logits: torch.Tensor, target: torch.Tensor, class_weights: tor
 def focal(logits: torch.Tensor, target: torch.Tensor, class_weights: torch.Tensor | None, gamma: float) -> torch.Tensor:
     """Focal loss [N] (Lin 2017), soft targets: each term times (1 - p)^gamma."""
     log_p = functional.log_softmax(logits, dim=1)
-    terms = -target * (1 - log_p.exp()) ** gamma * log_p
+    missing = (-torch.expm1(log_p)).clamp(min=1e-7)  # a root of zero has no gradient
+    terms = -target * missing**gamma * log_p
     return (terms if class_weights is None else terms * class_weights).sum(1)
 
 

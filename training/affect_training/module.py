@@ -44,15 +44,15 @@ def warming_average(decay: float) -> Callable[[Tensors, Tensors, torch.Tensor | 
 
 
 class LossNotFiniteError(AffectError):
-    """The loss became NaN or infinite; carries where.
+    """The loss became NaN or infinite; carries where that was seen: the step before may have done it.
 
     Attributes:
         epoch, step: Counted from 0.
         rows: Row numbers of the batch, over all processes, within the training split.
     """
 
-    def __init__(self, epoch: int, step: int, rows: list[int]) -> None:
-        super().__init__(f"the loss of epoch {epoch}, step {step} is not finite; lower train.lr")
+    def __init__(self, epoch: int, step: int, rows: list[int], what: str = "loss") -> None:
+        super().__init__(f"the {what} of epoch {epoch}, step {step} is not finite; lower train.lr")
         self.epoch, self.step, self.rows = epoch, step, rows
 
 
@@ -205,9 +205,15 @@ class FaceModule(LightningModule):
         """Raise when the last step's loss was not finite: in all processes at once, or the others would wait."""
         if self._previous is None:
             return
-        loss, step = self._previous
+        loss = self._previous[0]
         if self.trainer.world_size > 1:
             loss = self.trainer.strategy.reduce(loss.clone(), reduce_op="sum")
         if not bool(torch.isfinite(loss)):
-            rows = next(islice(self.train_dataloader().whole(), step, None))
-            raise LossNotFiniteError(self.current_epoch, step, rows.tolist())
+            raise self.not_finite("loss")
+
+    def not_finite(self, what: str) -> LossNotFiniteError:
+        """Return the error that names the last batch."""
+        assert self._previous is not None
+        step = self._previous[1]
+        rows = next(islice(self.train_dataloader().whole(), step, None))
+        return LossNotFiniteError(self.current_epoch, step, rows.tolist(), what)

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 
 from affect_training.data import FaceData, Split
 
-PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "tutor-affect")
+PACKAGES = (
+    *("torch", "torchvision", "timm", "lightning", "numpy"),
+    *("imbalanced-learn", "scikit-learn", "opencv-python-headless"),
+    "tutor-affect",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from affect.errors import SettingsError
-from affect_training.config import TABLES
+from affect_training.config import TABLES, setting_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -156,20 +156,13 @@ def _parameter(key: str, text: str) -> Parameter:
     try:
         values = tomllib.loads(f"values = [{text}]")["values"]
     except tomllib.TOMLDecodeError:
-        values = [_value(part.strip()) for part in text.split(",")]
+        values = [setting_of(part.strip()) for part in text.split(",")]
     choices: dict[Scalar, Any] = {}
     for value in values:
         choices[value if isinstance(value, Scalar) else json.dumps(value)] = value
     if len(choices) < len(values):
         raise SettingsError(f"--search {key}={text}: a value comes twice")
     return Choices(choices)
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _number(text: str) -> float:

@@ -65,6 +65,9 @@ class StudySpec:
     def __post_init__(self) -> None:
         if "train.epochs" in self.space:
             raise SettingsError("--search epochs: all trials last as long, --epochs N")
+        for key in ("train.select", "data.holdout"):
+            if key in self.space:
+                raise SettingsError(f"--search {key}: trials must be judged alike; --set it for all")
         object.__setattr__(self, "grid", grid_of(self.space) if self.method == "grid" else [])
 
     def config(self, drawn: dict[str, Any]) -> RunConfig:
@@ -102,6 +105,7 @@ class StudySpec:
             "method": self.method,
             "prune": self.prune,
             "seed": self.seed,
+            **({"order": list(self.space)} if self.method == "grid" else {}),  # which combination a trial's number is
         }
 
 

@@ -89,7 +89,8 @@ AUC_VGG16 = _transfer(
     "auc-vgg16",
     "Boulis et al., pretrained VGG16 at 197 px, all convolutions frozen",
     "70.23 %, with class weights 69.2 % (PrivateTest)",
-    {"backbone": "vgg16", "flatten": True},  # Khanzada's notebook flattens the last map, 6x6x512
+    # Khanzada's notebook flattens the last map, 6x6x512; "each with fifty percent dropout" are the two new layers.
+    {"backbone": "vgg16", "flatten": True, "last_dropout": False},
     {
         "epochs": 100,
         "batch_size": 128,

@@ -1,6 +1,9 @@
+from pathlib import Path
+
+import onnxruntime
 import pytest
 import torch
-from affect_cnn.model import Nguyen2017, keras_parameter_count
+from affect_cnn.model import FractionalMaxPool, Nguyen2017, keras_parameter_count
 from torch import nn
 
 
@@ -116,3 +119,20 @@ def test_what_the_report_tried_and_named_can_be_had(mode: str) -> None:
         assert not torch.equal(fractional(faces), fractional(faces))
     with pytest.raises(ValueError, match="pool is max or fractional"):
         Nguyen2017(pool="mean")  # type: ignore[arg-type]
+
+
+def test_the_fixed_places_of_fractional_pooling_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    pool, maps = FractionalMaxPool(28).eval(), torch.randn(2, 3, 42, 40)
+    samples = torch.full((2, 3, 2), 0.5)
+    expected = torch.nn.functional.fractional_max_pool2d(maps, 2, output_size=28, _random_samples=samples)
+    torch.testing.assert_close(pool(maps), expected, rtol=0, atol=0)
+
+
+def test_fractional_pooling_becomes_onnx(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, faces = Nguyen2017(pool="fractional").eval(), torch.randn(2, 1, 48, 48)
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(network, (faces,), str(path), input_names=["faces"], dynamo=True, verbose=False)
+    (found,) = onnxruntime.InferenceSession(str(path)).run(None, {"faces": faces.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), network(faces).detach(), rtol=1e-4, atol=1e-4)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from affect_seeds.transfer import Transfer
+from affect_training.network import freeze, train_mode
 from torch import nn
 
 from affect.registry import RecipeSpec
@@ -65,6 +66,27 @@ def test_frozen_and_trainable(name: str, frozen: int, recipes: dict[str, RecipeS
     assert sum(named[key].numel() for key in held) == frozen
     assert sum(p.numel() for key, p in named.items() if key not in held) == size(network) - frozen
     assert all(any(key.startswith(prefix) for key in named) for prefix in prefixes)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_step_moves_what_is_not_frozen_and_nothing_else(name: str, recipes: dict[str, RecipeSpec]) -> None:
+    torch.manual_seed(0)
+    network = small(recipes[name])
+    held = tuple(recipes[name].train["freeze"])
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    count = freeze(network, held)
+    assert 0 < count < size(network)
+    train_mode(network)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network(torch.rand(4, 1, 48, 48)).square().sum().backward()
+    optimizer.step()
+    frozen = {key for key, p in network.named_parameters() if not p.requires_grad}
+    moved = {key for key, tensor in network.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert sum(p.numel() for key, p in network.named_parameters() if key in frozen) == count
+    assert not moved & frozen
+    assert {key for key, p in network.named_parameters() if p.requires_grad} <= moved | {"head.0.bias"}
+    still = {f"{key.removesuffix('weight')}running_mean" for key in frozen} & before.keys()
+    assert not moved & still  # nor do the statistics of frozen norms
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from affect_training.judge import LOG_COLUMNS, EpochResult, Judge
+from affect_training.module import LossNotFiniteError
 from affect_training.run import Run
 
 from affect.errors import AffectError
@@ -29,7 +30,9 @@ def judge(of: Run, *, first: bool, broadcast: Any) -> tuple[Judge, list[Any], li
         should_stop=False,
     )  # fmt: skip
     made = Judge(of, said.append, None, None)
-    made.module = SimpleNamespace(trainer=trainer, evaluated=of.model, logger=None)  # type: ignore[assignment]
+    made.module = SimpleNamespace(  # type: ignore[assignment]
+        trainer=trainer, evaluated=of.model, logger=None, not_finite=lambda what: LossNotFiniteError(0, 3, [1], what)
+    )
     of.folder.mkdir(exist_ok=True)
     return made, sent, said
 
@@ -58,7 +61,7 @@ def test_the_others_take_its_word_and_write_nothing(start: Start) -> None:
 
 def test_all_stop_when_the_loss_is_not_finite(start: Start) -> None:
     made, _, _ = judge(start(), first=False, broadcast=(float("nan"), 0.5, 0.5))
-    with pytest.raises(AffectError, match="PublicTest loss is nan after epoch 1"):
+    with pytest.raises(AffectError, match="the PublicTest loss of epoch 0, step 3"):
         made.after_epoch(1.5)
 
 

@@ -93,3 +93,12 @@ def test_the_teachers_own_logits_are_the_optimum() -> None:
 def test_a_teacher_who_is_certain_gives_finite_losses() -> None:
     teacher = one_hot(LABELS, 7, 0.0)
     assert bool(distillation(LOGITS, teacher, 2.0).isfinite().all())
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_learns_from_faces_it_is_sure_of(gamma: float) -> None:
+    logits = torch.tensor([[60.0, 0, 0, 0, 0, 0, 0], [1.0, 0, 0, 0, 0, 0, 0]], requires_grad=True)
+    focal(logits, one_hot(torch.tensor([0, 0]), 7, 0.0), None, gamma).sum().backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[1, 0] < 0

@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 import torch
+from affect_training import predict
 from affect_training.data import FaceData
 from affect_training.predict import predict_logits
 from affect_training.provenance import Normalisation
@@ -8,11 +10,18 @@ from support.tiny import Tiny, TinyHeads
 from affect.inference.device import Device
 
 
-def test_logits_of_a_split_do_not_depend_on_the_batch_size(faces: FaceData, cpu: Device) -> None:
+def test_faces_that_are_enlarged_come_in_smaller_batches_and_say_the_same(
+    faces: FaceData, cpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     split, model = faces.split("PublicTest"), Tiny()
     normalise = Normalisation.of(faces.split("Training"))
     one = predict_logits(model, split, normalise, cpu)
-    other = predict_logits(model, split, normalise, cpu, batch_size=4)
+    sizes: list[int] = []
+    model.side = 110  # type: ignore[assignment]
+    monkeypatch.setattr(predict, "BATCH_PIXELS", 4 * 110**2)
+    model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    other = predict_logits(model, split, normalise, cpu)
+    assert sizes == [4, 4, 4, 4, 4, 1]
     assert one.shape == (21, 7)
     assert one.dtype == np.float64
     np.testing.assert_allclose(one, other, atol=1e-5)

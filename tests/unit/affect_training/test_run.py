@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -30,7 +31,7 @@ from safetensors.torch import save_file
 from support.tiny import TINY, TINY_HEADS, TinyHeads, install_tiny, tiny_faces, tiny_split, write_fer2013
 from torch import nn
 
-from affect.errors import AffectError, CheckpointError, MediaError, SettingsError
+from affect.errors import CheckpointError, MediaError, SettingsError
 from affect.inference.device import Device
 from affect.labels import EMOTIONS
 
@@ -72,6 +73,7 @@ KILLED: dict[str, dict[str, Any]] = {
     "plain": {"at": "step 6", "train": {}},
     "while saving": {"at": "save 1", "train": {"l2_kernels": 1e-3}},
     "before any checkpoint": {"at": "save 0", "train": {}},
+    "bfloat16": {"at": "step 6", "precision": "bfloat16", "train": {}},
     "average": {"at": "step 6", "train": {"ema": 0.9, "schedule": "cosine", "warmup": 0.2}},
     "plateau": {
         "at": "step 14",
@@ -99,17 +101,17 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", KILLED)
-def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
-    name: str, killed: Path, start: Start, cpu: Device
-) -> None:
-    tables = {key: value for key, value in KILLED[name].items() if key != "at"}
-    broken = Run(killed / name, SPEC, run_config(SPEC, tables), tiny_faces(), cpu)
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(name: str, killed: Path, start: Start) -> None:
+    tables = {key: value for key, value in KILLED[name].items() if key not in ("at", "precision")}
+    device = Device("cpu", KILLED[name].get("precision", "float32"))
+    broken = Run(killed / name, SPEC, run_config(SPEC, tables), tiny_faces(), device)
     torch.rand(17)  # what happens between does not matter
     assert broken.resume() is (name != "before any checkpoint")
     begun = broken.state.epoch
     assert begun == {"plateau": 3, "before any checkpoint": 0}.get(name, 1)
     broken.fit(quiet)
     whole = start(tables=tables)
+    whole.device = device
     whole.fit(quiet)
     assert not differing(weights(broken), weights(whole))
     assert not differing(weights(broken, "best.ckpt"), weights(whole, "best.ckpt"))
@@ -461,8 +463,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_batch(
 def test_a_public_test_loss_that_is_not_finite_ends_the_run(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "nll", lambda *_: float("nan"))
     one = start()
-    with pytest.raises(AffectError, match=r"the PublicTest loss is nan after epoch 1; lower train\.lr"):
+    with pytest.raises(LossNotFiniteError, match=r"the PublicTest loss of epoch 0, step 3 is not finite; lower train"):
         one.fit(quiet)
+    saved = json.loads((one.folder / "nan-batch.json").read_text("utf-8"))
+    assert (saved["step"], len(saved["indices"])) == (3, 16)
     assert not (one.folder / "last.ckpt").exists()
 
 
@@ -840,3 +844,39 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, start: Start) -> None
         assert float(ours["train_loss"]) == pytest.approx(float(theirs["train_loss"]), rel=0.02)
     for name, tensor in weights(one).items():
         torch.testing.assert_close(weights(several)[name], tensor, atol=2e-3, rtol=0.02)
+
+
+def test_two_machines_train_one_network(tmp_path: Path, start: Start, unused_tcp_port: int) -> None:
+    write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
+    command = [
+        sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
+        "--set", "epochs=2", "--set", "ema=.9", "--device", "cpu", "--devices", "1", "--nodes", "2",
+    ]  # fmt: skip
+    shared = {"PYTHONPATH": str(TESTS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_tcp_port)}
+    machines = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, **shared, "NODE_RANK": str(rank)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    said = [machine.communicate(timeout=240) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert said[0][0].count("epoch ") == 2 + said[0][0].count("in epoch ")
+    assert "epoch   " not in said[1][0]  # the first one tells
+    several = start("several", spec=TINY_HEADS, epochs=2, tables={"train": {"ema": 0.9}})
+    assert several.resume()
+    assert several.finished
+    assert facts(several)["processes"] == 2
+
+
+def test_a_person_sees_epoch_and_time_left(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("affect_training.run.is_interactive", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    start(epochs=2).fit(quiet)
+    shown = capfd.readouterr().out
+    assert "Epoch 1/1" in shown
+    assert "4/4" in shown
+    assert re.search(r"\d:\d\d:\d\d", shown)

@@ -13,11 +13,21 @@ from affect.errors import SettingsError
 CACHE = Path("runs/cache")
 """Parsed data and predictions; may be deleted at any time."""
 
+PIPE_WIDTH = 140
+"""Columns of a table that is written to a file or a pipe."""
+
 data_option: Callable[[Any], Any] = click.option(
     "--data",
     type=click.Path(path_type=Path),
     default=lambda: os.environ.get("AFFECT_FER2013"),
     help="fer2013.csv[.gz], icml_face_data.csv, a folder of class folders, or a list; $AFFECT_FER2013 by default.",
+)
+
+holdout_option: Callable[[Any], Any] = click.option(
+    "--holdout",
+    default=0.0,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of Training that stands for PublicTest where the data has none: as in data.holdout of the run.",
 )
 
 device_option: Callable[[Any], Any] = click.option(
@@ -62,5 +72,8 @@ def prepare_output(path: Path | None) -> None:
 
 
 def console() -> Console:
-    """Return where tables and progress go."""
-    return Console()
+    """Return where tables and progress go; a file or a pipe gets lines long enough for all columns."""
+    screen = Console()
+    if not screen.is_terminal:
+        screen.width = max(screen.width, PIPE_WIDTH)
+    return screen

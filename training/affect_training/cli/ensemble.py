@@ -7,7 +7,15 @@ import click
 from rich.table import Table
 
 from affect.errors import SettingsError
-from affect_training.cli.common import CACHE, console, data_option, device_option, existing, prepare_output
+from affect_training.cli.common import (
+    CACHE,
+    console,
+    data_option,
+    device_option,
+    existing,
+    holdout_option,
+    prepare_output,
+)
 
 if TYPE_CHECKING:
     from affect.inference.voting import Vote
@@ -20,12 +28,7 @@ SPLIT = "PublicTest"
 @click.command()
 @click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
 @data_option
-@click.option(
-    "--holdout",
-    default=0.0,
-    type=click.FloatRange(0, 1, max_open=True),
-    help="Share of Training that stands for PublicTest where the data has none: as in the members' data.holdout.",
-)
+@holdout_option
 @click.option(
     "--tta",
     default="mirror",
@@ -83,7 +86,7 @@ def ensemble(
     from affect_training.data.holdout import hold_out
     from affect_training.ensemble import best_prefix, find, judged_by, keep_first, voted
     from affect_training.ensemble_answers import ask_views
-    from affect_training.ensemble_file import check_manifest, manifest_path, write_manifest
+    from affect_training.ensemble_file import check_holdout, check_manifest, manifest_path, write_manifest
     from affect_training.evaluation.metrics import softmax
     from affect_training.evaluation.tta import served_views
     from affect_training.provenance import git_commit, package_versions
@@ -102,8 +105,7 @@ def ensemble(
     faces = hold_out(load_faces(path, CACHE), holdout)
     split = faces.split(SPLIT)
     host, where, screen = installed_host(), Device(device), console()
-    if not screen.is_terminal:
-        screen.width = 140
+    check_holdout(members, host, faces.sha256, holdout)
     answers = []
     for name in members:
         with screen.status(f"asking {name}"):

@@ -9,7 +9,15 @@ import click
 from rich.table import Table
 
 from affect.labels import EMOTIONS
-from affect_training.cli.common import CACHE, console, data_option, device_option, existing, prepare_output
+from affect_training.cli.common import (
+    CACHE,
+    console,
+    data_option,
+    device_option,
+    existing,
+    holdout_option,
+    prepare_output,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
 @click.option("--adversarial", is_flag=True, help="Accuracy under FGSM and PGD.")
 @click.option("--limit", type=click.IntRange(min=1), help="Score only N faces, drawn at random (always the same).")
 @click.option("--unseen", is_flag=True, help="Only faces that share no photograph with Training.")
+@holdout_option
 @device_option
 def evaluate(
     backend: str,
@@ -58,6 +67,7 @@ def evaluate(
     adversarial: bool,
     limit: int | None,
     unseen: bool,
+    holdout: float,
     device: str,
 ) -> None:
     """Score BACKEND, a registered name or the path of a .safetensors file, on a split.
@@ -67,7 +77,9 @@ def evaluate(
     from affect.errors import MediaError
     from affect.pictures import load_backend
     from affect_training.data import load_faces
+    from affect_training.data.holdout import hold_out
     from affect_training.data.leaks import unseen as without_seen
+    from affect_training.evaluation.adversarial import check_attackable
     from affect_training.evaluation.identity import identity_of
     from affect_training.evaluation.report import judge
     from affect_training.evaluation.robustness import sample
@@ -75,12 +87,15 @@ def evaluate(
 
     out = console()
     prepare_output(json_file)
-    found = load_faces(existing(data), CACHE)
+    found = hold_out(load_faces(existing(data), CACHE), holdout)
     whole = without_seen(found, split) if unseen else found.split(split)
     faces = sample(whole, limit)
     if groups and faces.groups is None:
         raise MediaError(f"--groups: {data} names no groups")
     classifier = load_backend(backend, device=device)
+    other = None if against is None else load_backend(against, device=device)
+    if adversarial:
+        check_attackable(classifier)
     with out.status(f"{backend} on {split}"):
         views = predict_views(classifier, faces.images, tta)
     answers = views.mean(axis=0)
@@ -89,15 +104,15 @@ def evaluate(
         **report.to_json(),
         **identity_of(classifier.backend),
         "data_sha256": found.sha256,
+        "holdout": holdout,
         "unseen": unseen,
         "limit": limit if len(faces) < len(whole) else None,
         "device": classifier.device.description,
     }
     _print_report(out, report)
-    if against is not None:
+    if against is not None and other is not None:
         from affect_training.evaluation.significance import mcnemar
 
-        other = load_backend(against, device=device)
         with out.status(f"{against} on {split}"):
             rival = predict_views(other, faces.images, tta).mean(axis=0)
         test = mcnemar(answers.argmax(1) == faces.labels, rival.argmax(1) == faces.labels)
@@ -197,6 +212,8 @@ def _print_groups(out: "Console", report: "GroupReport") -> None:
     gap_p = f"p = {report.accuracy_gap_p:.3g}"
     table.add_row("gap", "", f"{report.accuracy_gap:.4f}", gap_p, f"{report.macro_recall_gap:.4f}", "")
     out.print(table)
+    if report.without:
+        out.print(f"[dim]{report.without} faces name no group[/dim]")
 
 
 def _print_curves(out: "Console", found: "Robustness") -> None:

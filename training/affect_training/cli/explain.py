@@ -21,6 +21,9 @@ from affect_training.explain.kinds import OF_FACES, WHAT
 )
 @click.option("--cropped", is_flag=True, help="The pictures are faces already; otherwise the largest is looked for.")
 @click.option("--layer", help="Layer of Grad-CAM; the last one with places by default.")
+@click.option(
+    "--layers", type=click.IntRange(2), help="Draw the maps of so many layers, evenly spread; all by default."
+)
 @click.option("--seed", default=0, show_default=True, help="Of DeepDream.")
 @device_option
 def explain(
@@ -31,6 +34,7 @@ def explain(
     emotion: str | None,
     cropped: bool,
     layer: str | None,
+    layers: int | None,
     seed: int,
     device: str,
 ) -> None:
@@ -60,5 +64,5 @@ def explain(
     for problem in problems:
         click.echo(f"left out: {problem}", err=True)
     number = None if emotion is None else [e.value for e in EMOTIONS].index(emotion)
-    page = write(network, faces, out, ExplainSettings(chosen, number, layer, seed), click.echo)
+    page = write(network, faces, out, ExplainSettings(chosen, number, layer, seed, layers), click.echo)
     click.echo(str(page))

@@ -1,11 +1,15 @@
 """affect-train export: what a run has learnt, as files that others load."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from affect.errors import CheckpointError, SettingsError
-from affect_training.cli.common import CACHE, data_option, device_option, existing, prepare_output
+from affect_training.cli.common import CACHE, data_option, device_option, existing, holdout_option, prepare_output
+
+if TYPE_CHECKING:
+    from affect_training.data import FaceData
 
 
 @click.command()
@@ -25,14 +29,22 @@ from affect_training.cli.common import CACHE, data_option, device_option, existi
 )
 @click.option("--licence", help="Terms of the weights file; told from the run by default.")
 @data_option
+@holdout_option
 @device_option
 def export(
-    source: str, out: Path, int8: bool, about: str | None, licence: str | None, data: Path | None, device: str
+    source: str,
+    out: Path,
+    int8: bool,
+    about: str | None,
+    licence: str | None,
+    data: Path | None,
+    holdout: float,
+    device: str,
 ) -> None:
     """Write RUN_OR_WEIGHTS as safetensors with a sidecar, or as ONNX.
 
     RUN_OR_WEIGHTS is the folder of a run, a .safetensors file, or a registered backend that has one. A run is
-    written as safetensors in any case; its ONNX file is made of that.
+    written as safetensors in any case; its ONNX file is made of that. It knows its own share of held-out faces.
     """
     if out.suffix not in (".safetensors", ".onnx"):
         raise SettingsError(f"-o {out}: expected NAME.safetensors or NAME.onnx")
@@ -41,7 +53,7 @@ def export(
     prepare_output(out)
     if Path(source).is_dir():
         weights = out.with_suffix(".safetensors")
-        _export_run(Path(source), weights, about, licence, existing(data), device)
+        faces = _export_run(Path(source), weights, about, licence, existing(data), device)
     else:
         from affect_training.teachers import installed_host
 
@@ -50,12 +62,15 @@ def export(
             raise SettingsError(f"{source}: this backend has no weights file of its own")
         if out.suffix == ".safetensors" or about or licence:
             raise SettingsError(f"{source} is exported already; name the folder of a run, or -o NAME.onnx")
-        weights = found
+        weights, faces = found, None
     if out.suffix == ".onnx":
-        _export_onnx(weights, out, int8, data)
+        _export_onnx(weights, out, int8, data, holdout, faces)
 
 
-def _export_run(folder: Path, weights: Path, about: str | None, licence: str | None, data: Path, device: str) -> None:
+def _export_run(
+    folder: Path, weights: Path, about: str | None, licence: str | None, data: Path, device: str
+) -> "FaceData":
+    """Write the weights and their sidecar; returns the run's faces, with the held-out ones as PublicTest."""
     from affect.inference.device import Device
     from affect_training.data import load_faces
     from affect_training.export.weights import export as write
@@ -74,6 +89,7 @@ def _export_run(folder: Path, weights: Path, about: str | None, licence: str | N
             "the weights that were there had a learner fit, which does not hold for these: run `affect-train learner "
             "fit` again"
         )
+    return run.data
 
 
 def _has_fit(weights: Path) -> bool:
@@ -85,22 +101,23 @@ def _has_fit(weights: Path) -> bool:
         return False
 
 
-def _export_onnx(weights: Path, out: Path, int8: bool, data: Path | None) -> None:
+def _export_onnx(
+    weights: Path, out: Path, int8: bool, data: Path | None, holdout: float, faces: "FaceData | None"
+) -> None:
     from affect_training.data import load_faces
+    from affect_training.data.holdout import hold_out
     from affect_training.export.onnx import export_onnx, patches
 
-    if data is None and not int8:
-        real = patches()
-    else:
-        faces = load_faces(existing(data), CACHE)
-        real = faces.split("PublicTest").images[:512]
+    if faces is None and (int8 or data is not None):
+        faces = hold_out(load_faces(existing(data), CACHE), holdout)
+    real = patches() if faces is None else faces.split("PublicTest").images[:512]
     report = export_onnx(weights, out, real)
     click.echo(
         f"wrote {out}, {report.size / 1e6:.1f} MB, opset {report.opset}; largest difference of a logit from torch: "
         f"{report.random_error:.1e} on noise, {report.real_error:.1e} on {report.real_faces} "
-        f"{'faces' if data else 'patches of a photograph'}"
+        f"{'patches of a photograph' if faces is None else 'faces'}"
     )
-    if int8:
+    if int8 and faces is not None:
         from affect.inference.checkpoint import load_sidecar
         from affect_training.export.int8 import quantise
 
@@ -112,4 +129,7 @@ def _export_onnx(weights: Path, out: Path, int8: bool, data: Path | None) -> Non
                 f"{kind:8} accuracy {found.accuracy:.4f}  95 % {found.ci95[0]:.4f}-{found.ci95[1]:.4f}  "
                 f"(PublicTest, n={found.n})  {found.size / 1e6:.1f} MB  {found.faces_per_s:.0f} faces/s"
             )
-        click.echo(f"wrote {twin}; both say the same of {both.agreement:.1%} of the faces")
+        click.echo(
+            f"wrote {twin}; calibrated on {both.calibrated_on} Training faces; both say the same of "
+            f"{both.agreement:.1%} of those of PublicTest"
+        )

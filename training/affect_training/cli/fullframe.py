@@ -13,7 +13,9 @@ from affect_training.cli.common import CACHE, console, data_option, existing, pr
 @click.argument("backend", required=False)
 @data_option
 @click.option("--split", default="PublicTest", type=click.Choice(["Training", "PublicTest", "PrivateTest"]))
-@click.option("--limit", default=700, show_default=True, help="Faces, drawn at random; 0 takes all.")
+@click.option(
+    "--limit", default=700, type=click.IntRange(0), show_default=True, help="Faces, drawn at random; 0 takes all."
+)
 @click.option("--unseen", is_flag=True, help="Only faces that share no photograph with Training.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting of affect, as for serve.")

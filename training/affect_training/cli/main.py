@@ -69,5 +69,5 @@ def main() -> None:
     except ModuleNotFoundError as exc:
         if (exc.name or "affect").startswith("affect"):  # a defect of ours
             raise
-        click.echo(f"affect-train: the package {exc.name} is missing: pip install 'tutor-affect[train]'", err=True)
+        click.echo(f"affect-train: the package {exc.name} is missing: pip install '.[train]' in a checkout", err=True)
         sys.exit(1)

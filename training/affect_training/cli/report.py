@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from affect_training.cli.common import CACHE, data_option, device_option, existing, prepare_output
+from affect.errors import SettingsError
+from affect_training.cli.common import CACHE, data_option, device_option, existing, holdout_option, prepare_output
 
 
 @click.command()
@@ -28,6 +29,7 @@ from affect_training.cli.common import CACHE, data_option, device_option, existi
 )
 @click.option("--about", help="What a run was trained on and under which licence; needed when that is not FER2013.")
 @click.option("--no-examples", is_flag=True, help="Show no faces of the data, for a page that others will see.")
+@holdout_option
 @device_option
 def report(
     subject: str,
@@ -37,6 +39,7 @@ def report(
     evaluations: tuple[Path, ...],
     about: str | None,
     no_examples: bool,
+    holdout: float,
     device: str,
 ) -> None:
     """Write a page about RUN_OR_BACKEND: a run's folder, a backend, a .safetensors file, or an ensemble's manifest.
@@ -44,12 +47,16 @@ def report(
     Writes report.html (one file, no links out of it), every plot as PNG and SVG, report.json, and card.md.
     """
     from affect_training.data import load_faces
+    from affect_training.data.holdout import hold_out
     from affect_training.report.further import read_evaluation
     from affect_training.report.subject import open_subject
     from affect_training.report.write import write_report
 
     prepare_output(out / "report.html")
     further = tuple(read_evaluation(path) for path in evaluations)
-    judged = open_subject(subject, load_faces(existing(data), CACHE), split, device, further, about)
+    if holdout and Path(subject).is_dir():
+        raise SettingsError(f"--holdout is for a backend; the run {subject} knows its own")
+    faces = hold_out(load_faces(existing(data), CACHE), holdout)
+    judged = open_subject(subject, faces, split, device, further, about)
     page = write_report(judged, out, examples=not no_examples, progress=click.echo)
     click.echo(str(page))

@@ -89,8 +89,10 @@ def run(
         _check_vote(spec, planned, data, about)
     elif about or licence:
         raise SettingsError("--about and --licence are for the parts of an ensemble; `export` takes them for a run")
+    if resume and not any((place / "last.ckpt").exists() for place, _, _ in planned):
+        raise SettingsError(f"--resume: {out or planned[0][0]} has no checkpoint to go on from")
     for place, part, config in planned:
-        _train(place, part, config, data, aux, device, devices, nodes, resume=resume, fresh=fresh)
+        _train(place, part, config, data, aux, device, devices, nodes, fresh=fresh)
     if spec.parts:
         holdout = planned[0][2].data.holdout
         vote_of_parts(spec, folder, data, device, holdout=holdout, about=about, licence=licence)
@@ -122,7 +124,6 @@ def _train(
     devices: int,
     nodes: int,
     *,
-    resume: bool,
     fresh: bool,
 ) -> None:
     from affect.inference.device import Device
@@ -133,8 +134,6 @@ def _train(
     faces = load_faces(existing(data), CACHE, votes=config.data.votes)
     training = Run(folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes, cache=CACHE)
     resumed = not fresh and training.resume()
-    if resume and not resumed:
-        raise SettingsError(f"--resume: {folder} has no checkpoint to go on from")
     tell: Callable[[str], None] = click.echo if is_first_process() else lambda _: None
     tell(f"{spec.name} in {folder} on {training.device.description}, {'resumed' if resumed else 'from the start'}")
     training.fit(tell)

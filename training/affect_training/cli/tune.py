@@ -39,6 +39,7 @@ SHOWN = 20
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the search, not of the runs.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting for all trials.")
 @click.option("--run-file", type=click.Path(path_type=Path, exists=True), help="TOML that all trials start from.")
+@click.option("--init", help="Where all trials start: none, FILE.safetensors, or a scheme of the recipe, as for `run`.")
 @click.option("--study", metavar="NAME", help="Name of the study; RECIPE-METHOD by default.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/tune"), show_default=True)
 @click.option("--aux", type=click.Path(path_type=Path), help="Folder of the auxiliary sets.")
@@ -54,6 +55,7 @@ def tune(
     seed: int,
     assignments: tuple[str, ...],
     run_file: Path | None,
+    init: str | None,
     study: str | None,
     out: Path,
     aux: Path | None,
@@ -73,6 +75,8 @@ def tune(
     for name, values in parse_assignments(assignments).items():
         if values:
             base[name] = {**base.get(name, {}), **values}
+    if init:
+        base["init"] = init
     space = parse_space(searches)
     votes = "data.votes" in space or run_config(spec, base).data.votes
 

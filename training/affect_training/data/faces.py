@@ -12,8 +12,8 @@ from affect.errors import MediaError
 from affect.labels import EMOTIONS
 from affect.types import ByteArray, FloatArray
 
-DataKind = Literal["fer2013", "icml", "folders", "list"]
-"""How a data set comes: Kaggle's two CSV files, class folders (or a tar file of them), a list of pictures."""
+DataKind = Literal["fer2013", "icml", "csv", "folders", "list"]
+"""How a data set comes: Kaggle's two files of FER2013, other faces in their format, class folders, a list."""
 
 SIDE = 48
 SPLITS = ("Training", "PublicTest", "PrivateTest")
@@ -30,7 +30,8 @@ class Split:
     Attributes:
         images: uint8 [N, 48, 48].
         labels: int64 [N], numbers in the order of `affect.labels.EMOTIONS`.
-        rows: int64 [N], the row in its file, 0-based, the header not counted.
+        rows: int64 [N], the row in its table: of a CSV file 0-based, the header not counted; of pictures the place in
+            `FaceData.names`.
         votes: float32 [N, 7], the FER+ votes as a distribution; all zeros where no vote counts.
         weights: float32 [N], weight in the loss; None = all 1.
         groups: Person, skin tone, ... of each face, when the data has them.
@@ -91,6 +92,7 @@ class FaceData:
         sha256: Of what was read; FER+ votes are not in it.
         kind: How it comes.
         path: What was named, for messages; None for faces that come from no file.
+        names: Of pictures: the file of each row, with the row of its list; None of a CSV file.
     """
 
     splits: dict[str, Split]
@@ -98,6 +100,7 @@ class FaceData:
     sha256: str
     kind: DataKind = "fer2013"
     path: Path | None = None
+    names: tuple[str, ...] | None = None
 
     def split(self, name: str) -> Split:
         """Return a split.
@@ -108,7 +111,8 @@ class FaceData:
         if name not in self.splits:
             remedy = ""
             if name == SPLITS[1]:  # Kaggle's train/ and test/, RAF-DB: nothing to choose the epoch by
-                remedy = "; put faces in a folder `val` (in a list: that split), or train with --set data.holdout=0.1"
+                remedy = "; put faces in a folder `val` (in a list: that split), or hold some out: train with --set "
+                remedy += "data.holdout=0.1, judge with --holdout 0.1"
             raise MediaError(
                 f"{self.path or 'the data'} has no split {name!r}; it has {', '.join(self.splits)}{remedy}"
             )
@@ -124,12 +128,14 @@ class FaceTable:
         labels: int8 [N].
         usage: int8 [N], index into `SPLITS`.
         groups: As in `Split`.
+        names: As in `FaceData`.
     """
 
     images: ByteArray
     labels: NDArray[np.int8]
     usage: NDArray[np.int8]
     groups: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -151,7 +157,7 @@ class FaceTable:
             if inside.any():
                 splits[name] = whole.take(inside & good)
                 blank[name] = int((inside & ~good).sum())
-        return FaceData(splits, blank, sha256)
+        return FaceData(splits, blank, sha256, names=self.names)
 
 
 def is_blank(images: ByteArray) -> NDArray[np.bool_]:

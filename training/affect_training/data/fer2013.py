@@ -91,7 +91,9 @@ def read_fer2013(path: Path) -> FaceTable:
                 groups.append(row[group].strip())
     if not images:
         raise MediaError(f"{path}: expected rows below the header, got none")
-    return FaceTable(np.stack(images), np.array(labels, np.int8), np.array(usage, np.int8), tuple(groups) or None)
+    return FaceTable(
+        np.stack(images), np.array(labels, np.int8), np.array(usage, np.int8), tuple(groups) if any(groups) else None
+    )
 
 
 def _image(text: str, where: str) -> ByteArray:

@@ -11,7 +11,7 @@ name, suffix .toml) or `faces.toml` in the folder may hold a table `[labels]`.
 """
 
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from affect.errors import MediaError
@@ -32,12 +32,12 @@ _OTHER_PICTURES = (".bmp", ".gif", ".pgm", ".tif", ".tiff")
 
 
 def list_folder(folder: Path, labels: LabelMap) -> list[PictureFile]:
-    """List the pictures of a folder of class folders.
+    """List the pictures of a folder of class folders, links followed.
 
     Raises:
         MediaError: An unknown label or split, another depth, a picture of another kind, or no picture; names it.
     """
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    found = {path.relative_to(folder).as_posix(): path for path in _walk(folder, frozenset()) if path.is_file()}
     files = []
     for name in _pictures(found, str(folder)):
         label, usage = _meaning(PurePosixPath(name), labels, str(folder))
@@ -54,7 +54,10 @@ def list_tar(path: Path, labels: LabelMap) -> list[PictureFile]:
     """
     try:
         with tarfile.open(path, "r:") as tar:
-            members = {str(PurePosixPath(m.name)): m for m in tar if m.isreg() and not m.issparse()}
+            # A hard link has no bytes of its own, its first name has them.
+            whole = {m.name: m for m in tar if m.isreg() and not m.issparse()}
+            linked = {m.name: whole[m.linkname] for m in tar if m.islnk() and m.linkname in whole}
+            members = {str(PurePosixPath(name)): m for name, m in {**whole, **linked}.items()}
     except (tarfile.TarError, OSError) as exc:
         raise MediaError(f"{path}: expected an uncompressed tar file: {exc}") from exc
     files = []
@@ -64,6 +67,18 @@ def list_tar(path: Path, labels: LabelMap) -> list[PictureFile]:
             at = members[name]
             files.append(PictureFile(path, f"{path}:{name}", label, usage, offset=at.offset_data, size=at.size))
     return files
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Yield the files below a folder; a link to a folder that it lies in is not followed."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk(path, above | {real})
+        else:
+            yield path
 
 
 def _pictures(names: Iterable[str], where: str) -> list[str]:

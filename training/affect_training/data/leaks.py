@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.errors import MediaError
 from affect.labels import EMOTIONS
 from affect_training.data.duplicates import ALIKE, find_pairs
 from affect_training.data.faces import SPLITS, FaceData, IndexArray, Split
@@ -16,7 +17,7 @@ from affect_training.data.faces import SPLITS, FaceData, IndexArray, Split
 
 @dataclass(frozen=True, order=True, slots=True)
 class Face:
-    """A face of the data: its split, its row in the file (0-based) and its label."""
+    """A face of the data: its split, its row (as in `Split.rows`) and its label."""
 
     split: str
     row: int
@@ -41,10 +42,12 @@ class LeakReport:
     Attributes:
         faces: Faces of each split.
         duplicates: All pairs.
+        names: Files of pictures by their rows, as in `FaceData`.
     """
 
     faces: dict[str, int]
     duplicates: tuple[Duplicate, ...]
+    names: tuple[str, ...] | None = None
 
     def pairs(self, first: str, second: str) -> tuple[Duplicate, ...]:
         """Return the pairs within a split (the same name twice) or between two."""
@@ -78,7 +81,7 @@ class LeakReport:
         return tuple(faces for faces in self.photographs() if len({face.label for face in faces}) > 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values; a face is [split, row, label's name]."""
+        """Return everything as JSON values; a face is [split, row, label's name], of pictures with its file."""
         names = list(self.faces)
         return {
             "alike": ALIKE,
@@ -101,11 +104,11 @@ class LeakReport:
                 for a, b in combinations(names, 2)
             ],
             "photographs": len(self.photographs()),
-            "conflicts": [[_plain(face) for face in faces] for faces in self.conflicts()],
+            "conflicts": [[self._plain(face) for face in faces] for faces in self.conflicts()],
             "duplicates": [
                 {
-                    "first": _plain(d.first),
-                    "second": _plain(d.second),
+                    "first": self._plain(d.first),
+                    "second": self._plain(d.second),
                     "correlation": round(d.correlation, 4),
                     "mirrored": d.mirrored,
                     "identical": d.identical,
@@ -133,10 +136,17 @@ class LeakReport:
         lines.append(f"  photographs that occur more than once: {facts['photographs']}")
         lines.append(f"  of these with conflicting labels: {len(listed)}")
         for faces in listed[:conflicts]:
-            lines.append("    " + ", ".join(f"{f.split} {f.row} {EMOTIONS[f.label]}" for f in faces))
+            lines.append("    " + ", ".join(f"{f.split} {self._name(f)} {EMOTIONS[f.label]}" for f in faces))
         if len(listed) > conflicts:
             lines.append(f"    ... and {len(listed) - conflicts} more; --json lists all")
         return "\n".join(lines)
+
+    def _name(self, face: Face) -> str:
+        return str(face.row) if self.names is None else self.names[face.row]
+
+    def _plain(self, face: Face) -> list[str | int]:
+        found: list[str | int] = [face.split, face.row, EMOTIONS[face.label].value]
+        return found if self.names is None else [*found, self.names[face.row]]
 
 
 def find_leaks(data: FaceData) -> LeakReport:
@@ -147,7 +157,7 @@ def find_leaks(data: FaceData) -> LeakReport:
         found += _between(name, data.split(name), name, None)
     for a, b in combinations(names, 2):
         found += _between(a, data.split(a), b, data.split(b))
-    return LeakReport({name: len(split) for name, split in data.splits.items()}, tuple(found))
+    return LeakReport({name: len(split) for name, split in data.splits.items()}, tuple(found), data.names)
 
 
 def leaking_rows(data: FaceData, into: Sequence[str] = SPLITS[1:]) -> IndexArray:
@@ -201,14 +211,17 @@ def _between(first_name: str, first: Split, second_name: str, second: Split | No
     return found
 
 
-def _plain(face: Face) -> list[str | int]:
-    return [face.split, face.row, EMOTIONS[face.label].value]
-
-
 def unseen(data: FaceData, name: str) -> Split:
-    """Return the faces of a split that share no photograph with Training; all of them where there is no Training.
+    """Return the faces of a split that share no photograph with Training.
 
     What a classifier remembers of its training faces does not help it here.
+
+    Raises:
+        MediaError: There is nothing to compare with: the data has no Training, or the split is that.
     """
     faces = data.split(name)
-    return faces if name == SPLITS[0] else faces.take(~leaking(faces, data, SPLITS[:1]))
+    if name == SPLITS[0] or SPLITS[0] not in data.splits:
+        raise MediaError(
+            f"unseen faces of {name}: seen are those of {SPLITS[0]}, name another split of data that has it"
+        )
+    return faces.take(~leaking(faces, data, SPLITS[:1]))

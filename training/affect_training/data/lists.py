@@ -116,7 +116,7 @@ def read_set_file(path: Path) -> SetFile:
         SettingsError: Not TOML, or an unknown or wrong key; names file and key.
     """
     try:
-        return SetFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return SetFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(f"{path}: {exc}") from exc
     except ValidationError as exc:
@@ -126,7 +126,8 @@ def read_set_file(path: Path) -> SetFile:
 
 def set_file(path: Path) -> SetFile:
     """Return what the TOML file of a folder, tar or list says; nothing when there is none."""
-    for found in (path / "faces.toml", path.with_suffix(".toml") if path.name else None):
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    for found in (path / "faces.toml", plain.with_suffix(".toml") if path.name else None):
         if found is not None and found.is_file():
             return read_set_file(found)
     return SetFile()
@@ -145,15 +146,26 @@ def find_list(path: Path) -> ListSet | None:
         raise SettingsError(f"{path}: expected a table [list] with path and label")
     if path.name in RAF_DB.files or (path.is_dir() and _raf_db(path)):
         where = path.parent if path.is_file() else (_raf_db(path) or path)
-        return ListSet(_raf_db_table(where), RAF_DB_LABELS, where)
+        return ListSet(_raf_db_table(where), _own(RAF_DB_LABELS, told), where)
     if path.is_dir():
         found = {name: split for name, split in AFFECTNET_FILES.items() if _is_affectnet(path / name)}
         if found:
-            return ListSet(AFFECTNET.model_copy(update={"files": found}), AFFECTNET_LABELS, path)
+            for name in AFFECTNET_FILES.keys() - found.keys():
+                if (path / name).exists():
+                    raise MediaError(
+                        f"{path / name}: expected columns {AFFECTNET.path} and {AFFECTNET.label} as in the list beside "
+                        f"it, got {','.join(columns(path / name))[:80]}; give it that list's first line"
+                    )
+            return ListSet(AFFECTNET.model_copy(update={"files": found}), _own(AFFECTNET_LABELS, told), path)
     elif _is_affectnet(path):
         split = AFFECTNET_FILES.get(path.name, SPLITS[0])
-        return ListSet(AFFECTNET.model_copy(update={"files": {path.name: split}}), AFFECTNET_LABELS, folder)
+        return ListSet(AFFECTNET.model_copy(update={"files": {path.name: split}}), _own(AFFECTNET_LABELS, told), folder)
     return None
+
+
+def _own(usual: LabelMap, told: SetFile) -> LabelMap:
+    """Return what the labels of a known set mean, where its TOML file does not say otherwise."""
+    return LabelMap({**usual.own, **told.labels})
 
 
 def _own_list(path: Path) -> Path:
@@ -271,6 +283,8 @@ def _picture(cells: _Cells, split: str, found: ListSet, where: str) -> PictureFi
     if label is None:
         return None
     pure = PurePosixPath(cells.path.replace("\\", "/"))
+    if not pure.name:
+        raise MediaError(f"{where}: expected the path of a picture, got {cells.path!r}")
     named = cells.split or split
     if not named:
         prefixes = found.table.split_of_prefix

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from affect.errors import MediaError
 from affect_training.data import fer2013, ferplus
-from affect_training.data.faces import FaceData, FaceTable
+from affect_training.data.faces import DataKind, FaceData, FaceTable
 from affect_training.data.folders import list_folder, list_tar
 from affect_training.data.labels import LabelMap
 from affect_training.data.lists import find_list, list_pictures, set_file
@@ -56,7 +57,7 @@ def load_faces(path: Path, cache: Path | None = None, *, votes: bool = False) ->
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     table, _ = _kept(cache, "fer2013", sha256, lambda: (fer2013.read_fer2013(source), sha256))
     data = table.divide(sha256, ferplus.read_votes(ferplus.find_votes(source), table) if votes else None)
-    return replace(data, kind="icml" if source.name.startswith("icml") else "fer2013", path=source)
+    return replace(data, kind=_csv_kind(source), path=source)
 
 
 def picture_files(path: Path) -> list[PictureFile]:
@@ -79,7 +80,7 @@ def read_cached(files: list[PictureFile], cache: Path | None) -> tuple[FaceTable
     Raises:
         MediaError: As `read_pictures`.
     """
-    return _kept(cache, "pictures", stamp(files), lambda: read_pictures(files))
+    return _kept(cache, "named-pictures", stamp(files), lambda: read_pictures(files))
 
 
 def named(path: Path) -> Path:
@@ -94,6 +95,13 @@ def _csv(path: Path) -> Path | None:
     return None if path.suffix in (".tar", ".toml") or find_list(path) else path
 
 
+def _csv_kind(source: Path) -> DataKind:
+    """Tell FER2013 from other faces in its format, by the names that Kaggle's files have."""
+    if source.name.startswith("icml"):
+        return "icml"
+    return "fer2013" if source.name.startswith("fer") else "csv"
+
+
 def _kept(cache: Path | None, kind: str, key: str, read: Callable[[], tuple[FaceTable, str]]) -> tuple[FaceTable, str]:
     """Return table and sha256 from the cache, or read and keep them."""
     if cache is None:
@@ -103,10 +111,11 @@ def _kept(cache: Path | None, kind: str, key: str, read: Callable[[], tuple[Face
         with kept.open("rb") as file, np.load(file) as arrays:
             groups = tuple(str(group) for group in arrays["groups"]) if "groups" in arrays else None
             sha256 = str(arrays["sha256"]) if "sha256" in arrays else key
-            return FaceTable(arrays["images"], arrays["labels"], arrays["usage"], groups), sha256
+            names = tuple(str(name) for name in arrays["names"]) if "names" in arrays else None
+            return FaceTable(arrays["images"], arrays["labels"], arrays["usage"], groups, names), sha256
     except FileNotFoundError:
         pass
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as exc:
         log.warning("%s: unreadable, written anew: %s", kept, exc)
     table, sha256 = read()
     _keep(kept, table, sha256)
@@ -118,6 +127,8 @@ def _keep(kept: Path, table: FaceTable, sha256: str) -> None:
     arrays: dict[str, Any] = {"images": table.images, "labels": table.labels, "usage": table.usage, "sha256": sha256}
     if table.groups is not None:
         arrays["groups"] = np.array(table.groups)
+    if table.names is not None:
+        arrays["names"] = np.array(table.names)
     partial = kept.with_suffix(f".{os.getpid()}.npz")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,9 @@ from affect_training.data.faces import SIDE, FaceTable
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 Box = tuple[float, float, float, float]
 
+LARGEST_BOX = 4
+"""Side of a box in longer sides of its picture; one beyond that is a slip of the pen."""
+
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
@@ -81,6 +84,7 @@ def read_pictures(files: Sequence[PictureFile]) -> tuple[FaceTable, str]:
         np.array([file.label for file in files], np.int8),
         np.array([file.usage for file in files], np.int8),
         groups if any(groups) else None,
+        tuple(file.name for file in files),
     )
     return table, total.hexdigest()
 
@@ -111,6 +115,8 @@ def grey_face(data: bytes, box: Box | None, where: str) -> ByteArray:
             f"{where}: expected a box x, y, width, height inside {picture.width}x{picture.height} pixels, got {box}"
         )
     side = max(1, round(max(w, h)))
+    if side > LARGEST_BOX * max(width, height):
+        raise MediaError(f"{where}: the box {box} is far larger than the picture of {picture.width}x{picture.height}")
     left, top = round(x + (w - side) / 2), round(y + (h - side) / 2)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)
     rows = np.clip(np.arange(top, top + side), 0, height - 1)

@@ -58,6 +58,21 @@ class Adversarial:
     attacks: tuple[AttackFigures, ...]
 
 
+def check_attackable(classifier: FaceClassifier) -> TorchBackend:
+    """Return the backend, which has a gradient to follow.
+
+    Raises:
+        BackendError: It is no torch network.
+    """
+    backend = classifier.backend
+    if not isinstance(backend, TorchBackend):
+        raise BackendError(
+            f"FGSM and PGD follow the gradient of a network, which a {type(backend).__name__} does not give; "
+            "they need a backend that is one torch network (TorchBackend)"
+        )
+    return backend
+
+
 def adversarial(
     classifier: FaceClassifier,
     split: Split,
@@ -85,12 +100,7 @@ def adversarial(
         BackendError: The backend is no torch network, or no gradient reaches the pixels.
         MediaError: There are no faces.
     """
-    backend = classifier.backend
-    if not isinstance(backend, TorchBackend):
-        raise BackendError(
-            f"FGSM and PGD follow the gradient of a network, which a {type(backend).__name__} does not give; "
-            "they need a backend that is one torch network (TorchBackend)"
-        )
+    backend = check_attackable(classifier)
     faces = sample(split, limit, seed)
     if not len(faces):
         raise MediaError("no faces to attack")

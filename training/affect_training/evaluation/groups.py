@@ -26,7 +26,7 @@ class GroupFigures:
 
 @dataclass(frozen=True, slots=True)
 class GroupReport:
-    """All groups, in the order of their names.
+    """All groups, in the order of their names; faces without one are in none.
 
     Attributes:
         groups: Figures of each group.
@@ -34,12 +34,14 @@ class GroupReport:
         accuracy_gap_p: Share of random regroupings (same sizes) with a gap at least as large. Small groups differ by
             chance: a gap without a small p says little.
         macro_recall_gap: Best minus worst macro recall.
+        without: Faces whose group is not known.
     """
 
     groups: tuple[GroupFigures, ...]
     accuracy_gap: float
     accuracy_gap_p: float
     macro_recall_gap: float
+    without: int = 0
 
 
 def by_group(
@@ -50,17 +52,18 @@ def by_group(
     Args:
         probabilities: [N, 7].
         labels: The truth [N].
-        groups: Name of each face's group.
+        groups: Name of each face's group; "" where it is not known.
         permutations: Random regroupings for the gap's p.
         seed: Of the regroupings.
 
     Raises:
         MediaError: The data names no groups, or no faces.
     """
-    if not groups:
+    known = np.asarray(groups or (), dtype=str) != ""
+    if groups is None or not known.any():
         raise MediaError("the data names no groups; a per-group report needs a column or list with a group per face")
-    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    guess = probabilities.argmax(1)
+    names, member = np.unique(np.asarray(groups, dtype=str)[known], return_inverse=True)
+    guess, labels = probabilities.argmax(1)[known], labels[known]
     figures = []
     for k, name in enumerate(names.tolist()):
         inside = member == k
@@ -81,6 +84,7 @@ def by_group(
         accuracy_gap=gap,
         accuracy_gap_p=_gap_p(guess == labels, member, gap, permutations, seed),
         macro_recall_gap=_range([group.macro_recall for group in figures]),
+        without=int((~known).sum()),
     )
 
 

@@ -28,6 +28,7 @@ class Figures:
         n, limit: Faces, and how many were asked for when they are a sample; None when unknown, or when all were taken.
         weights_sha256: Of the weights an evaluation judged; None of a run, or when unknown.
         unfinished: Why a run is not at its end; None when it is, or of an evaluation.
+        unseen: Whether faces that share a photograph with Training were left out.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Figures:
     settings: dict[str, Any] | None = None
     weights_sha256: str | None = None
     unfinished: str | None = None
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def summarise(paths: Sequence[Path]) -> Summary:
     if len({path.resolve() for path in paths}) < len(paths):
         raise SettingsError(f"expected different runs, got one twice: {', '.join(map(str, paths))}")
     runs = tuple(read_figures(path) for path in paths)
-    for what in ("split", "tta", "data_sha256", "n", "limit"):
+    for what in ("split", "tta", "data_sha256", "n", "limit", "unseen"):
         found = {str(getattr(run, what)): run.name for run in runs}
         if len(found) > 1:
             told = "; ".join(f"{name}: {value}" for value, name in found.items())
@@ -94,6 +96,7 @@ def _from_json(path: Path) -> Figures:
         limit=report.get("limit"),
         values=values,
         weights_sha256=report.get("weights_sha256"),
+        unseen=bool(report.get("unseen")),
     )
 
 

@@ -14,7 +14,7 @@ from affect_training.explain.attribution import Attribution
 from affect_training.explain.network import Call
 from affect_training.report.style import WIDTH, Plot, Theme, new_figure, show_image
 
-MOST_FILTERS, MOST_MAPS, MOST_LAYERS = 64, 12, 8
+MOST_FILTERS, MOST_MAPS = 64, 12
 _OVERLAY = 0.8
 """Share of the colour where a map is strongest; the face stays visible below it."""
 
@@ -40,11 +40,18 @@ def filter_sheet(name: str, layer: str, kernels: FloatArray) -> Plot:
     return Plot("filters", "First-layer filters", caption, draw, wide=True)
 
 
-def activation_sheet(name: str, stages: Sequence[tuple[Call, Call]], file: str) -> Plot:
-    """Plot what the convolutions make of a face: a strip of maps a layer, those that vary most."""
-    if len(stages) > MOST_LAYERS:
-        chosen = np.linspace(0, len(stages) - 1, MOST_LAYERS).round().astype(int)
-        stages = [stages[k] for k in chosen]
+def activation_sheet(name: str, stages: Sequence[tuple[Call, Call]], file: str, layers: int | None = None) -> Plot:
+    """Plot what the convolutions make of a face: a strip of maps a layer, those that vary most.
+
+    Args:
+        name: Of the face.
+        stages: Each convolution, and what became of it.
+        file: Start of the file's name.
+        layers: How many of them, evenly from the first to the last; all by default.
+    """
+    found = len(stages)
+    if layers is not None and layers < found:
+        stages = [stages[k] for k in np.linspace(0, found - 1, layers).round().astype(int)]
     strips: list[tuple[str, ByteArray]] = []
     for convolution, became in stages:
         maps = became.output[0].float().cpu().numpy()
@@ -62,7 +69,8 @@ def activation_sheet(name: str, stages: Sequence[tuple[Call, Call]], file: str) 
         return figure
 
     caption = (
-        f"What the convolutions of the network make of {name}, after norm and activation. A strip holds the "
+        f"What {f'{len(stages)} of' if len(stages) < found else 'all'} {found} convolutions of the network make of "
+        f"{name}, after norm and activation. A strip holds the "
         f"{MOST_MAPS} maps of a layer that vary most, each stretched from black to white."
     )
     return Plot(f"{file}.activations", "Activation maps", caption, draw, wide=True)

@@ -33,12 +33,14 @@ class ExplainSettings:
         emotion: Number of the emotion explained by Grad-CAM and occlusion; each face's most probable by default.
         layer: Of Grad-CAM; the last with places by default.
         seed: Of DeepDream.
+        layers: Layers whose activation maps are drawn; all by default.
     """
 
     what: tuple[str, ...] = WHAT
     emotion: int | None = None
     layer: str | None = None
     seed: int = 0
+    layers: int | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +128,7 @@ def _explain_face(network: Opened, face: FaceCrop, settings: ExplainSettings) ->
         facts["occlusion_largest_loss"] = round(float(found.values.max()), 4)
         plots.append(attribution_plot("occlusion", picture, found, probabilities, emotion, face.name))
     if "activations" in settings.what:
-        plots.append(activation_sheet(title, network.stages(face.crop), face.name))
+        plots.append(activation_sheet(title, network.stages(face.crop), face.name, settings.layers))
     if "deepdream" in settings.what:
         plots.append(_dreamt(network, face, settings.seed))
     return plots, facts

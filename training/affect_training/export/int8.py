@@ -8,11 +8,13 @@ extremes or by entropy, or one scale for all channels of a kernel, cost one to t
 import contextlib
 import io
 import json
+import math
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +26,14 @@ from affect_training.data import Split
 from affect_training.evaluation import metrics
 from affect_training.export.onnx import faces_of, open_session, run_session
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 CALIBRATION_FACES = 511
-"""Training faces that set the ranges: 73 of each emotion, or as many as there are."""
+"""Training faces that set the ranges: 73 of each emotion, or as many as there are and as memory allows."""
+
+CALIBRATION_BYTES = 4_000_000_000
+"""onnxruntime keeps all activations of all calibration faces (float32) until it has seen the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +50,17 @@ class OnnxScore:
 
 @dataclass(frozen=True, slots=True)
 class Int8Report:
-    """The int8 file next to the one it was made of; `agreement` is the share of faces they label alike."""
+    """The int8 file next to the one it was made of.
+
+    Attributes:
+        agreement: Share of faces that both label alike.
+        calibrated_on: Number of Training faces that set the ranges.
+    """
 
     original: OnnxScore
     quantised: OnnxScore
     agreement: float
+    calibrated_on: int
 
 
 def quantise(original: Path, out: Path, spec: InputSpec, training: Split, validation: Split) -> Int8Report:
@@ -63,10 +77,12 @@ def quantise(original: Path, out: Path, spec: InputSpec, training: Split, valida
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    calibration = faces_of(training.take(calibration_rows(training)).images, spec)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(original), str(prepared))
+        affordable = CALIBRATION_BYTES // (4 * floats_a_face(onnx.load(str(prepared))))
+        rows = calibration_rows(training, min(CALIBRATION_FACES, max(affordable, len(EMOTIONS))))
+        calibration = faces_of(training.take(rows).images, spec)
         quantize_static(
             str(prepared),
             str(made),
@@ -90,7 +106,7 @@ def quantise(original: Path, out: Path, spec: InputSpec, training: Split, valida
     partial.replace(out)
     agreement = float((logits_before.argmax(1) == logits_after.argmax(1)).mean())
     quantised = OnnxScore(out, out.stat().st_size, after.accuracy, after.ci95, after.n, after.faces_per_s)
-    return Int8Report(before, quantised, agreement)
+    return Int8Report(before, quantised, agreement, len(calibration))
 
 
 def score(path: Path, faces: FloatArray, split: Split) -> tuple[OnnxScore, FloatArray]:
@@ -114,13 +130,19 @@ def calibration_rows(training: Split, count: int = CALIBRATION_FACES) -> NDArray
     return np.sort(np.concatenate(rows)).astype(np.int64)
 
 
-def _reader(faces: FloatArray, batch: int = 73) -> "object":
-    """Return onnxruntime's kind of iterator over batches."""
+def floats_a_face(model: "ModelProto") -> int:
+    """Return how many values the tensors between the layers of a network have for one face, shapes being inferred."""
+    sizes = [[axis.dim_value or 1 for axis in value.type.tensor_type.shape.dim] for value in model.graph.value_info]
+    return max(1, sum(map(math.prod, sizes)))
+
+
+def _reader(faces: FloatArray) -> "object":
+    """Return onnxruntime's kind of iterator over batches: of one face, as all have to be of one size."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches: Iterator[FloatArray] = (faces[k : k + batch] for k in range(0, len(faces), batch))
+            self.batches: Iterator[FloatArray] = (faces[k : k + 1] for k in range(len(faces)))
 
         def get_next(self) -> dict[str, FloatArray] | None:
             part = next(self.batches, None)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from affect_cnn.plugin import WEIGHTS
 from affect_training.cli.evaluate import evaluate
+from affect_training.evaluation import tta as views
 from affect_training.evaluation.tta import KINDS
 from click.testing import CliRunner, Result
 
@@ -183,3 +184,32 @@ def test_values_outside_the_contract_are_usage_errors(held_back: Path, option: s
     result = CliRunner().invoke(evaluate, ["fake", "--data", str(held_back), option, value])
     assert result.exit_code == 2
     assert value in result.output
+
+
+def test_groups_are_told_apart(tmp_path: Path) -> None:
+    data, out = write_csv(tmp_path / "held.csv", ["PrivateTest"] * 28), tmp_path / "out.json"
+    header, *rows = data.read_text("utf-8").splitlines()
+    named = [f"{row},{('left', 'right', '')[k % 3]}" for k, row in enumerate(rows)]
+    data.write_text("\n".join([f"{header},group", *named]) + "\n", encoding="utf-8")
+    said = call("fake", "--data", data, "--split", "PrivateTest", "--groups", "--json", out).output
+    found = figures(out)["groups"]
+    assert [(group["group"], group["n"]) for group in found["groups"]] == [("left", 10), ("right", 9)]
+    assert found["without"] == 9
+    for word in ("left", "right", "gap", "9 faces name no group"):
+        assert word in said
+
+
+def test_what_cannot_be_done_is_refused_before_the_work(held_back: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "predict_views", lambda *_: pytest.fail("asked"))
+    with pytest.raises(BackendError, match="TorchBackend"):
+        call("fake", "--data", held_back, "--split", "PrivateTest", "--adversarial")
+    with pytest.raises(PluginError, match="unheard-of"):
+        call("fake", "--data", held_back, "--split", "PrivateTest", "--against", "unheard-of")
+
+
+def test_a_held_out_share_stands_for_publictest(tmp_path: Path) -> None:
+    data, out = write_csv(tmp_path / "train.csv", ["Training"] * 28), tmp_path / "out.json"
+    call("fake", "--data", data, "--holdout", "0.25", "--json", out)
+    assert (figures(out)["n"], figures(out)["holdout"]) == (7, 0.25)
+    with pytest.raises(MediaError, match=r"--holdout 0\.1"):
+        call("fake", "--data", data)

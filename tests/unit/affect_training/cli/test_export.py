@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,17 @@ def test_what_does_not_go_together_is_refused(data: Path, tmp_path: Path) -> Non
 def test_a_backend_without_weights_cannot_be_exported(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no weights file of its own"):
         CliRunner().invoke(export, ["template-mirror", "-o", "x.onnx"], catch_exceptions=False)
+
+
+def test_a_run_that_held_faces_out_becomes_onnx_and_int8(data: Path, tmp_path: Path, cpu: Device) -> None:
+    from affect_training.data import load_faces
+
+    faces = load_faces(data)
+    alone = write_fer2013(tmp_path / "mine.csv", replace(faces, splits={"Training": faces.split("Training")}))
+    config = run_config(TINY, {"data": {"holdout": 0.25}})
+    Run(tmp_path / "run", TINY, config, load_faces(alone), cpu).fit(lambda _: None)
+    said = call(tmp_path / "run", "-o", tmp_path / "net.onnx", "--int8", "--data", alone, "--about", "bars").output
+    assert "n=14" in said.split("int8")[1]
+    again = ("-o", tmp_path / "other.onnx", "--int8", "--data", alone)
+    call(tmp_path / "net.safetensors", *again, error="--holdout")
+    assert "n=14" in call(tmp_path / "net.safetensors", *again, "--holdout", "0.25").output.split("int8")[1]

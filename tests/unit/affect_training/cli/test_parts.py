@@ -1,6 +1,7 @@
 """An ensemble recipe: each part is trained in its own folder, and they vote."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,16 @@ def test_only_the_first_process_writes_the_vote(monkeypatch: pytest.MonkeyPatch)
 def test_about_is_for_parts_only() -> None:
     with pytest.raises(SettingsError, match="for the parts of an ensemble"):
         CliRunner().invoke(cli, ["run", "tiny", "--data", "fer2013.csv", "--about", "x"], catch_exceptions=False)
+
+
+def test_resume_goes_on_with_the_parts_that_were_not_begun() -> None:
+    resume = [*PAIR, "--set", "epochs=1", "--resume"]
+    with pytest.raises(SettingsError, match="tiny-pair has no checkpoint"):
+        CliRunner().invoke(cli, [*resume, "--out", "runs/tiny-pair"], catch_exceptions=False)
+    assert not Path("runs/tiny-pair").exists()
+    call(*PAIR, "--set", "epochs=1")
+    shutil.rmtree("runs/tiny-pair/second")
+    said = call(*resume)
+    assert "first on cpu (" in said
+    assert said.count("resumed") == 1
+    assert Path("runs/tiny-pair/second/last.ckpt").exists()

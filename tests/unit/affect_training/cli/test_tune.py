@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from affect_training.cli.tune import tune
 from affect_training.config import read_run_file
+from affect_training.search_space import parse_space
 from click.testing import CliRunner, Result
 from support.tiny import install_tiny, tiny_faces, write_fer2013
 
@@ -61,3 +62,25 @@ def test_wrong_words_are_answered_before_anything_is_read(tmp_path: Path) -> Non
     call("--search", "epochs=1,2", error="--epochs N")
     call("--search", "lr=0.1,0.2", "--prune", "sometimes", error="not one of")
     assert not (tmp_path / "runs").exists()
+
+
+def test_all_trials_begin_where_init_says() -> None:
+    arguments = ("--search", "lr=0.01,0.02", "--method", "grid")
+    call(*arguments, "--init", "nowhere.safetensors", error="nowhere.safetensors")
+    said = call(*arguments, "--init", "none", "--study", "scratch").output
+    assert "2 trials" in said
+
+
+@pytest.mark.parametrize("search", ["select=accuracy,balanced", "data.holdout=0.1,0.2"])
+def test_trials_are_judged_alike(search: str) -> None:
+    call("--search", search, error="judged alike")
+
+
+def test_a_grid_in_another_order_is_another_study() -> None:
+    arguments = ("--search", "lr=0.01,0.02", "--search", "model.width=2,4", "--method", "grid", "--trials", "1")
+    call(*arguments)
+    call(*arguments[2:4], *arguments[:2], *arguments[4:], error="other settings (order)")
+
+
+def test_numbers_may_begin_with_their_point() -> None:
+    assert parse_space(["model.dropout=.1,.2"])["model.dropout"].grid() == [0.1, 0.2]

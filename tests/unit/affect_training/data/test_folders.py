@@ -7,6 +7,7 @@ import pytest
 from affect_training.data import load_faces
 from affect_training.data.folders import list_folder
 from affect_training.data.labels import LabelMap
+from affect_training.data.leaks import find_leaks
 from numpy.typing import NDArray
 
 from affect.errors import ErrorCode, MediaError
@@ -141,3 +142,40 @@ def test_a_compressed_tar_file_is_refused(tmp_path: Path) -> None:
     with tarfile.open(path, "w:gz") as tar:
         tar.add(tmp_path / "set", ".")
     assert error(path).startswith(f"{path}: expected an uncompressed tar file")
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    picture(folder / "train/angry/a.png", 0)
+    picture(tmp_path / "elsewhere/sad/b.png", 1)
+    (folder / "val").symlink_to(tmp_path / "elsewhere")
+    (folder / "train/again").symlink_to(folder)  # no end
+    (folder / "train/again").unlink()
+    (folder / "train/angry/up").symlink_to(folder / "train")
+    data = load_faces(folder)
+    assert data.split("PublicTest").labels.tolist() == [4]
+    assert data.split("Training").labels.tolist() == [0]
+
+
+def test_hard_links_in_a_tar_are_faces_too(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    picture(folder / "train/angry/a.png", 0)
+    (folder / "val/angry").mkdir(parents=True)
+    (folder / "val/angry/b.png").hardlink_to(folder / "train/angry/a.png")
+    data = load_faces(packed(folder))
+    for split in ("Training", "PublicTest"):
+        np.testing.assert_array_equal(data.split(split).images, [face(0)])
+
+
+def test_rows_name_their_files(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for k, name in enumerate(("train/angry/a.png", "train/happy/b.png", "test/sad/c.png")):
+        picture(folder / name, k // 2)
+    for _ in range(2):  # the second time from the cache
+        data = load_faces(folder, tmp_path / "cache")
+        assert data.names is not None
+        training = [data.names[row] for row in data.split("Training").rows]
+        assert training == [str(folder / "train/angry/a.png"), str(folder / "train/happy/b.png")]
+    text = find_leaks(data).to_text()
+    assert f"Training {folder / 'train/angry/a.png'} angry, Training {folder / 'train/happy/b.png'} happy" in text
+    assert find_leaks(data).to_json()["conflicts"][0][0][3] == str(folder / "train/angry/a.png")

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import cv2
@@ -193,3 +194,44 @@ def test_a_list_without_faces_is_told(described: Path) -> None:
     (described / "mine.csv").write_text("usage,file,what,skin\n")
     with pytest.raises(MediaError, match=r"expected faces in mine.csv, got none"):
         load_faces(described / "mine.csv")
+
+
+def test_a_toml_file_may_tell_other_labels_of_a_known_set(raf_db: Path) -> None:
+    (raf_db / "basic/EmoLabel/faces.toml").write_text('[labels]\n3 = "ignore"\n2 = "surprise"\n', encoding="utf-8-sig")
+    assert load_faces(raf_db / "basic/EmoLabel").split("Training").labels.tolist() == [5, 5, 3, 4, 0, 6]
+
+
+def test_affectnets_second_list_is_not_lost_for_want_of_its_first_line(tmp_path: Path) -> None:
+    header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal\n"
+    row = "1/a.png,0,0,48,48,x,1,0,0\n"
+    (tmp_path / "training.csv").write_text(header + row)
+    (tmp_path / "validation.csv").write_text(row)
+    picture(tmp_path / "1/a.png")
+    with pytest.raises(MediaError, match=r"validation\.csv: expected columns .* got 1/a\.png"):
+        load_faces(tmp_path)
+    (tmp_path / "validation.csv").write_text(header + row)
+    assert load_faces(tmp_path).split("PublicTest").labels.tolist() == [3]
+
+
+def test_a_gzipped_list_finds_its_toml_file(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "t.toml").write_text('[list]\npath = "file"\nlabel = "said"\n')
+    with gzip.open(tmp_path / "t.csv.gz", "wt") as file:
+        file.write("file,said\na.png,happy\n")
+    assert load_faces(tmp_path / "t.csv.gz").split("Training").labels.tolist() == [3]
+
+
+@pytest.mark.parametrize("cell", ["", "."])
+def test_an_empty_path_is_told_with_its_row(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "t.toml").write_text('[list]\npath = "file"\nlabel = "said"\n')
+    (tmp_path / "t.csv").write_text(f"file,said\n{cell},happy\n")
+    with pytest.raises(MediaError, match=r"t\.csv, row 2: expected the path of a picture"):
+        load_faces(tmp_path / "t.csv")
+
+
+def test_a_box_of_another_scale_is_told(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "t.toml").write_text('[list]\npath = "file"\nlabel = "said"\nbox = ["x", "y", "w", "h"]\n')
+    (tmp_path / "t.csv").write_text("file,said,x,y,w,h\na.png,happy,0,0,100000,100000\n")
+    with pytest.raises(MediaError, match=r"row 2: a\.png: the box .* far larger than the picture of 48x48"):
+        load_faces(tmp_path / "t.csv")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from affect_training.data import fer2013, load, load_faces
 from numpy.typing import NDArray
+from support.tiny import tiny_faces, write_fer2013
 
 from affect.errors import MediaError
 
@@ -180,3 +181,19 @@ def test_data_to_select_an_epoch_by_that_are_missing_are_told_with_the_remedy(tm
     )
     with pytest.raises(MediaError, match=told):
         load_faces(tmp_path / "set").split("PublicTest")
+
+
+def test_only_fer2013_is_called_so(tmp_path: Path) -> None:
+    for name, kind in (("fer2013.csv", "fer2013"), ("icml_face_data.csv", "icml"), ("mylab.csv", "csv")):
+        assert load_faces(write_fer2013(tmp_path / name, tiny_faces())).kind == kind
+
+
+def test_a_cache_with_flipped_bytes_is_written_anew(tmp_path: Path) -> None:
+    source = write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
+    whole = load_faces(source, tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").glob("*.npz")
+    data = bytearray(kept.read_bytes())
+    data[200:400] = bytes(byte ^ 0xFF for byte in data[200:400])
+    kept.write_bytes(data)
+    assert load_faces(source, tmp_path / "cache").sha256 == whole.sha256
+    assert load_faces(source, tmp_path / "cache").split("Training").rows.tolist() == list(range(64))

@@ -69,7 +69,7 @@ def test_leaks_are_dropped_from_the_auxiliary_faces_too(data: FaceData, aux: Pat
 def test_auxiliary_sets_are_parsed_once(data: FaceData, aux: Path, tmp_path: Path) -> None:
     wanted = config({"aux": ["web"]})
     first = training_set(data, wanted, aux, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").glob("pictures-*.npz"))) == 1
+    assert len(list((tmp_path / "cache").glob("named-pictures-*.npz"))) == 1
     again = training_set(data, wanted, aux, tmp_path / "cache")
     np.testing.assert_array_equal(again.split.images, first.split.images)
     assert again.aux_sha256 == first.aux_sha256

@@ -55,3 +55,14 @@ def test_a_map_that_is_zero_everywhere_can_be_drawn(kind: str) -> None:
     assert plot.name == f"a.{kind}"
     assert "neutral" in plot.caption
     assert [axes.get_title(loc="left") for axes in plot.render(LIGHT).axes][1] == "for neutral (0.14)"
+
+
+def test_fewer_layers_are_spread_and_said(residual: Opened) -> None:
+    stages = residual.stages(torch.rand(1, 1, 48, 48))
+    assert "all 3 convolutions" in activation_sheet("a.png", stages, "a").caption
+    plot = activation_sheet("a.png", stages, "a", layers=2)
+    assert "2 of 3 convolutions" in plot.caption
+    assert [axes.get_title(loc="left").split(":")[0] for axes in plot.render(LIGHT).axes] == [
+        "stem → Conv2d",
+        "block.two → Block",
+    ]

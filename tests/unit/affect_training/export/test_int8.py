@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from affect_training.export.int8 import calibration_rows, quantise
+from affect_training.export import int8
+from affect_training.export.int8 import calibration_rows, floats_a_face, quantise
 from affect_training.export.onnx import faces_of, open_session, run_session
 from support.tiny import Exported, tiny_split
 
@@ -35,3 +37,17 @@ def test_calibration_takes_as_many_of_each_emotion_as_there_are() -> None:
     kept = split.take(np.flatnonzero((split.labels != 1) | (np.arange(70) < 14))).labels[rows]
     assert np.bincount(kept, minlength=7).tolist() == [5, 2, 5, 5, 5, 5, 5]
     assert len(set(rows.tolist())) == len(rows)
+
+
+def test_as_many_faces_calibrate_as_memory_holds(exported: Exported, tmp_path: Path) -> None:
+    spec, original, validation = exported.sidecar.input, exported.report.path, exported.run.validation
+    odd = tiny_split(75, 0)  # no number of even batches
+    report = quantise(original, tmp_path / "a.onnx", spec, odd, validation)
+    assert report.calibrated_on == 75
+    per_face = 4 * floats_a_face(onnx.shape_inference.infer_shapes(onnx.load(str(original))))
+    assert per_face > 4 * 7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "CALIBRATION_BYTES", 8 * per_face)
+        assert 7 < quantise(original, tmp_path / "b.onnx", spec, odd, validation).calibrated_on < 75
+        patch.setattr(int8, "CALIBRATION_BYTES", 1)
+        assert quantise(original, tmp_path / "c.onnx", spec, odd, validation).calibrated_on == 7
