@@ -4,6 +4,7 @@ The learner model knows no backends and a backend knows no learners; whoever com
 """
 
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
@@ -17,6 +18,9 @@ from affect.settings.fit import LearnerFit
 from affect.settings.root import weights_path
 
 _Stamp = tuple[Path, int]
+_OF_HOST: WeakKeyDictionary[PluginHost, dict[tuple[str, Path | None], BackendFit | None]] = WeakKeyDictionary()
+"""Fits by host, backend and `learner.fit`: a running service keeps the one that belongs to the weights it loaded."""
+
 _KEPT: dict[tuple[_Stamp, _Stamp | None], BackendFit | None] = {}
 """Fits by document, sidecar and when they changed: read once a process, not once a session."""
 
@@ -53,6 +57,14 @@ def backend_fit(settings: Settings, host: PluginHost) -> BackendFit | None:
         SettingsError: `learner.fit` names no such document.
         CheckpointError: The fit is damaged, or of other weights than the backend's.
     """
+    kept = _OF_HOST.setdefault(host, {})
+    key = settings.inference.backend, settings.learner.fit
+    if key not in kept:
+        kept[key] = _find(settings, host)
+    return kept[key]
+
+
+def _find(settings: Settings, host: PluginHost) -> BackendFit | None:
     name = settings.inference.backend
     weights = host.weights_of(name) if name in host.backends or weights_path(name) else None
     sidecar = None if weights is None or not sidecar_path(weights).exists() else sidecar_path(weights)

@@ -25,6 +25,9 @@ from affect.types import ByteArray, Estimate, Frame, FrameFaces, Observation
 _CLOCKS_S = 3600.0
 """Times further apart than this are of two clocks: the time of day, say, and seconds since the start."""
 
+_BEHIND_S = 60.0
+"""A frame this long before what was told is no late frame: something was told on another clock (milliseconds, say)."""
+
 Engine = LocalEngine[FrameJob, PreparedFrame, FrameFaces]
 
 
@@ -51,7 +54,7 @@ class _Core:
             raise FrameError(
                 f"t {t} after {self.last_t}: times are finite seconds and grow", code=ErrorCode.FRAME_OUT_OF_ORDER
             )
-        if self.session.model.t - t > _CLOCKS_S:
+        if self.session.model.t - t > _BEHIND_S:
             raise FrameError(
                 f"t {t} is long before what was told at {self.session.model.t}: frames and evidence share one clock",
                 code=ErrorCode.FRAME_OUT_OF_ORDER,
@@ -66,9 +69,10 @@ class _Core:
         """Return the time of evidence, a correction or a tick, once it is one that frames can follow."""
         if not np.isfinite(t):
             raise FrameError(f"t {t}: times are finite seconds", code=ErrorCode.FRAME_FROM_FUTURE)
-        if np.isfinite(self.last_t) and t - self.last_t > _CLOCKS_S:
+        latest = max(self.last_t, self.session.model.t)
+        if np.isfinite(self.last_t) and t - latest > _CLOCKS_S:
             raise FrameError(
-                f"t {t} is long after the last frame, {self.last_t}: frames and evidence share one clock",
+                f"t {t} is long after the last one, {latest}: frames and evidence share one clock",
                 code=ErrorCode.FRAME_FROM_FUTURE,
             )
         return t
@@ -211,7 +215,9 @@ class AffectModule:
             self._worker = None
 
     def _fail(self, error: AffectError) -> None:
-        self.errors = [*self.errors[-99:], error]
+        """Keep an error, but none of the frames that lead to it: they hold the picture."""
+        self.errors = [*self.errors[-99:], error.with_traceback(None)]
+        error.__cause__ = error.__context__ = None
 
     def _offer(self, observation: Observation | None) -> None:
         """Queue an observation; the oldest gives way."""

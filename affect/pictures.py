@@ -129,7 +129,8 @@ def _pipeline(settings: Settings) -> Pipeline:
     chosen = settings.model_copy(update={"vision": vision})
     key = chosen.model_dump_json()
     if key not in _KEPT:
-        _KEPT[key] = build_pipeline(chosen, PluginHost(chosen.plugins))
+        # Without details: embeddings identify people, and nobody here reads them.
+        _KEPT[key] = build_pipeline(chosen, PluginHost(chosen.plugins), details=False)
     return _KEPT[key]
 
 

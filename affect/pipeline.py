@@ -98,10 +98,11 @@ class Pipeline:
         Raises:
             FrameError: The detector fails even on that.
         """
-        blank = np.full((240, 320, 3), 127, np.uint8)
+        # Not decoded: whatever limits are set are for pictures of others.
+        blank = Picture(np.full((240, 320, 3), 127, np.uint8), width=320, height=240, scale=1.0)
         with torch.inference_mode():
-            (found,) = self._detect([(decode(blank, self.settings), Hint())])
-            self._refine([(decode(blank, self.settings), np.array([100, 60, 200, 180], np.float32))])
+            (found,) = self._detect([(blank, Hint())])
+            self._refine([(blank, np.array([100, 60, 200, 180], np.float32))])
         if isinstance(found, FrameError):
             raise found
         for total in self.times.values():
@@ -298,8 +299,13 @@ def _face(track: Track, picture: Picture, row: Reading | None, contrast: float, 
     )
 
 
-def build_pipeline(settings: Settings, host: PluginHost) -> Pipeline:
+def build_pipeline(settings: Settings, host: PluginHost, *, details: bool | None = None) -> Pipeline:
     """Create detector and backend as settings say, on the device they name.
+
+    Args:
+        settings: Everything.
+        host: The plugins.
+        details: As for `Pipeline`; by default what the configured estimator wants.
 
     Raises:
         AffectError: A name is unknown, a setting wrong, or a plugin could not be created.
@@ -318,7 +324,8 @@ def build_pipeline(settings: Settings, host: PluginHost) -> Pipeline:
             f"backend {settings.inference.backend!r} failed to warm up: {type(exc).__name__}: {exc}",
             code=ErrorCode.BACKEND_UNAVAILABLE,
         ) from exc
-    pipeline = Pipeline(detector, backend, device, settings.vision, details=reads_faces(settings, host))
+    wanted = reads_faces(settings, host) if details is None else details
+    pipeline = Pipeline(detector, backend, device, settings.vision, details=wanted)
     pipeline.warmup()
     return pipeline
 

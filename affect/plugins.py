@@ -119,6 +119,27 @@ class PluginHost:
             values = {**self.settings.of(spec.extends), **values}
         return validate_settings(spec.settings, values, f"plugins.{spec.name}")
 
+    def strays(self) -> list[str]:
+        """Return what `[plugins]` names and nothing is called: misspelt tables, and entries of `allow` and `block`.
+
+        Tables are looked at only when all plugins are loaded: a plugin that is not may be the one they are for.
+        """
+        installed = [plugin.name for plugin in self.plugins]
+        found = [
+            f"plugins.{key}: no plugin is called {name!r}{_like(name, installed)}"
+            for key, names in (("allow", self.settings.allow or ()), ("block", self.settings.block))
+            for name in names
+            if name not in installed
+        ]
+        if all(plugin.status == "loaded" for plugin in self.plugins):
+            registered = [spec.name for registry in self._registries.values() for spec in registry]
+            found += [
+                f"[plugins.{name}]: nothing is registered by that name{_like(name, registered)}"
+                for name in self.settings.model_extra or {}
+                if name not in registered
+            ]
+        return found
+
     def create_backend(self, name: str, device: "Device", _parents: Sequence[str] = ()) -> "Backend":
         """Create a backend by name, or out of a weights file whose network a registered recipe knows.
 
@@ -141,7 +162,10 @@ class PluginHost:
             settings = self.settings_of(spec)
         elif (opener := self._opener(path)) is not None:
             spec = opener
-            settings = validate_settings(spec.settings, {spec.opens[path.suffix]: path}, f"plugins.{spec.name}")
+            table = {k: value for k, value in self.settings.of(spec.name).items() if k not in spec.opens_without}
+            settings = validate_settings(
+                spec.settings, {**table, spec.opens[path.suffix]: path}, f"plugins.{spec.name}"
+            )
         else:
             return self._from_weights(path, device)
         context = _Context(self, device, settings, (*_parents, name))
@@ -285,6 +309,11 @@ def _created(kind: str, name: str, owner: Provenance, create: Callable[[], T]) -
             f"{kind} {name!r} of {owner} could not be created: {type(exc).__name__}: {exc}",
             code=ErrorCode.BACKEND_UNAVAILABLE,
         ) from exc
+
+
+def _like(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _provenance(status: PluginStatus) -> Provenance:

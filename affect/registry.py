@@ -68,6 +68,8 @@ class BackendSpec:
     """The weights file, if it ships one; its sidecar can then be read without loading torch."""
     opens: Mapping[str, str] = field(default_factory=dict)
     """`{".json": "manifest"}`: a file that ends so, named in place of a backend, is this one with that setting."""
+    opens_without: tuple[str, ...] = ()
+    """Settings of `[plugins.NAME]` that do not hold for such a file; the others do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def _device_of(backend: Backend, faces: torch.Tensor) -> torch.device:
         return faces.device
     try:
         backend.predict(faces[:1])
-    except RuntimeError:
+    except (RuntimeError, AffectError):  # an ensemble says which member refused
         return torch.device("cuda")
     return faces.device
 

@@ -207,6 +207,10 @@ def _frames(
         progress.update(task, total=video.total)
         for frame in video:
             yield frame.index, frame.t, frame.image
+        if video.bridged:
+            index, seconds = video.bridged[0]
+            more = f" and {len(video.bridged) - 1} more" if len(video.bridged) > 1 else ""
+            notes.append(f", its clock jumps by {seconds:+.1f} s at frame {index}{more}: left out of the times")
         if video.ends_early:
             notes.append(f", cut short: {video.read} of the {video.total} frames it announces")
 

@@ -42,6 +42,7 @@ def run(loaded: Loaded, *, as_json: bool, everything: bool) -> int:
         },
         "device": _device(loaded.settings),
         "plugins": {s.name: s.status if not s.reason else f"{s.status}: {s.reason}" for s in host.plugins},
+        "strays": {str(k): stray for k, stray in enumerate(host.strays(), start=1)},
         "weights": _weights(host, loaded.settings.inference.backend),
         "learner": _learner(loaded.settings, host),
         "check": _check(loaded.settings, host),
@@ -53,6 +54,7 @@ def run(loaded: Loaded, *, as_json: bool, everything: bool) -> int:
         _print(report)
     wrong = [
         *(s.name for s in host.plugins if s.status == "failed"),
+        *host.strays(),
         *(name for name, result in report["check"].items() if not str(result).startswith("ok")),
     ]
     return 1 if wrong else 0
@@ -192,7 +194,9 @@ def _short(value: Any) -> str:
 
 def _print(report: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
-    for title in ("versions", "device", "plugins", "weights", "learner", "check"):
+    for title in ("versions", "device", "plugins", "strays", "weights", "learner", "check"):
+        if not report[title]:
+            continue
         table = Table(title=title, title_justify="left", show_header=False)
         for key, value in report[title].items():
             table.add_row(str(key), _short(value))

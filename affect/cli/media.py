@@ -90,6 +90,8 @@ class Video:
         total = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.total: int | None = int(total / every) if np.isfinite(total) and total > 0 else None
         self.read = 0
+        self.bridged: list[tuple[int, float]] = []
+        """Where the container's times jumped: number of the frame, and seconds that its time was ahead (or behind)."""
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield frames; times come from the container, or from the frame rate where it gives none.
@@ -110,6 +112,8 @@ class Video:
             t = given - jumped
             if not np.isfinite(t) or t <= last or t > last + _LONGEST_GAP_S * self._every:
                 t = last + self._every / self.fps if index else 0.0
+                if index and np.isfinite(given):
+                    self.bridged.append((index, given - jumped - t))
                 jumped = given - t if np.isfinite(given) else jumped
             last = t
             self.read += 1

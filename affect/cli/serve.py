@@ -30,6 +30,8 @@ def run(settings: Settings, *, open_page: bool) -> None:
     for plugin in host.plugins:
         if plugin.status == "failed":
             click.echo(f"plugin {plugin.name} of {plugin.distribution} failed: {plugin.reason}", err=True)
+    for stray in host.strays():
+        click.echo(stray, err=True)
     pipeline = build_pipeline(settings, host)
     engine = build_engine(pipeline, settings)
     try:

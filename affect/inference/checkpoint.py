@@ -7,9 +7,10 @@ No pickle is ever loaded.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,9 @@ from affect.errors import CheckpointError
 from affect.labels import EMOTIONS
 from affect.settings.fit import LearnerFit
 from affect.types import CropGeometry
+
+LANDMARKS = 5
+"""Eyes, nose, corners of the mouth."""
 
 
 class InputSpec(BaseModel):
@@ -41,8 +45,11 @@ class InputSpec(BaseModel):
             raise ValueError(
                 f"mean and std need {self.channels} numbers each, got {len(self.mean)} and {len(self.std)}"
             )
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, got {self.std}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise ValueError(f"mean and std must be finite and std positive, got {self.mean} and {self.std}")
+        points = self.crop.landmarks
+        if len(set(points)) != len(points) or len(points) != LANDMARKS or not all(map(math.isfinite, sum(points, ()))):
+            raise ValueError(f"crop.landmarks are {LANDMARKS} different points, got {points}")
         return self
 
 
@@ -62,13 +69,13 @@ class Sidecar(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: int = 1
+    format: Literal[1] = 1
     architecture: str
     arguments: dict[str, Any] = Field(default_factory=dict, description="What the architecture's class is called with.")
     parameters: int
     input: InputSpec
     labels: tuple[str, ...] = tuple(e.value for e in EMOTIONS)
-    temperature: float = Field(gt=0, description="Logits are divided by it before the softmax.")
+    temperature: float = Field(gt=0, allow_inf_nan=False, description="Logits are divided by it before the softmax.")
     weights_sha256: str
     metrics: dict[str, Metric] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from affect.labels import EMOTIONS, STATES, Emotion, LearnerState
 
 N, E, C, F, B, D, S = STATES
-_FROZEN = ConfigDict(extra="forbid", frozen=True)
+_FROZEN = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _sourced(default: Any, description: str, source: str) -> Any:
-    return Field(default=default, description=description, json_schema_extra={"source": source})
+def _sourced(default: Any, description: str, source: str, **bounds: Any) -> Any:
+    return Field(default=default, description=description, json_schema_extra={"source": source}, **bounds)
 
 
 def _require_all(table: Iterable[str], names: Iterable[str], where: str) -> None:
@@ -73,7 +73,7 @@ class HmmSettings(BaseModel):
         "FER2013 Training split",
     )  # fmt: skip
     min_share: float = _sourced(
-        0.03, "Shares are not taken smaller than this: a rare class's ratio would be all noise.", "[D]"
+        0.03, "Shares are not taken smaller than this: a rare class's ratio would be all noise.", "[D]", ge=0, le=1
     )
     tau_c_s: float = _sourced(
         2.0,
@@ -81,7 +81,7 @@ class HmmSettings(BaseModel):
         "chosen by simulation, seeds 1-3 (docs/learner-model.md); the design proposed 3-5",
     )
     baseline_s: float = _sourced(
-        60.0, "Seconds with a face, from the session's start, that set the person's neutral.", "[D]"
+        60.0, "Seconds with a face, from the session's start, that set the person's neutral.", "[D]", ge=0
     )
     baseline_weight: float = _sourced(
         0.25,
@@ -89,7 +89,7 @@ class HmmSettings(BaseModel):
         "chosen by simulation: 0.5 takes a state of the first minute for the person's rest",
     )
     baseline_prior_s: float = _sourced(
-        20.0, "Seconds of face at which the baseline counts half; shrinks short sessions to none.", "[D]"
+        20.0, "Seconds of face at which the baseline counts half; shrinks short sessions to none.", "[D]", gt=0
     )
     host_evidence: dict[str, dict[LearnerState, float]] = _sourced(
         {
@@ -190,9 +190,9 @@ class CircumplexSettings(BaseModel):
         "Arousal of each emotion, -1..1.",
         "[D], from word norms (Russell 1980; Warriner et al. 2013)",
     )  # fmt: skip
-    min_cutoff_hz: float = _sourced(0.3, "One-euro filter: cut-off at rest.", "[D], filter of Casiez et al. 2012")
-    beta: float = _sourced(0.05, "One-euro filter: how fast the cut-off grows with speed.", "[D]")
-    derivative_cutoff_hz: float = _sourced(1.0, "One-euro filter: cut-off of the speed.", "Casiez et al. 2012")
+    min_cutoff_hz: float = _sourced(0.3, "One-euro filter: cut-off at rest.", "[D], filter of Casiez et al. 2012", gt=0)
+    beta: float = _sourced(0.05, "One-euro filter: how fast the cut-off grows with speed.", "[D]", ge=0)
+    derivative_cutoff_hz: float = _sourced(1.0, "One-euro filter: cut-off of the speed.", "Casiez et al. 2012", gt=0)
 
     @model_validator(mode="after")
     def _complete(self) -> "CircumplexSettings":
@@ -229,7 +229,7 @@ class EventSettings(BaseModel):
         0.15, "Probability below which a state ends.", "chosen by simulation; the design proposed .40"
     )
     leave_s: float = _sourced(
-        3.0, "How long it must stay below, seconds.", "chosen by simulation; the design proposed 2"
+        3.0, "How long it must stay below, seconds.", "chosen by simulation; the design proposed 2", ge=0
     )
     timing: dict[LearnerState, Timing] = _sourced(
         {
@@ -240,12 +240,14 @@ class EventSettings(BaseModel):
         "Dwell and cool-down of each state that makes events; neutral makes none.",
         "surprise and delight [D]; the others by simulation, the design proposed 4-15 s dwell, 20-60 s cool-down",
     )  # fmt: skip
-    update_s: float = _sourced(5.0, "An open state is updated at most this often, seconds.", "[D]")
-    update_change: float = _sourced(0.1, "…or when its probability moved this far (then at most once a second).", "[D]")
+    update_s: float = _sourced(5.0, "An open state is updated at most this often, seconds.", "[D]", ge=0)
+    update_change: float = _sourced(
+        0.1, "…or when its probability moved this far (then at most once a second).", "[D]", ge=0
+    )
     actionable: tuple[LearnerState, ...] = _sourced(
         (C, F, B), "States a tutor acts on; their onsets are budgeted.", "[D]"
     )
-    budget_per_minute: int = _sourced(2, "Actionable onsets in any 60 seconds.", "[D]")
+    budget_per_minute: int = _sourced(2, "Actionable onsets in any 60 seconds.", "[D]", ge=0)
 
     @field_validator("timing", mode="before")
     @classmethod
@@ -273,13 +275,14 @@ class LearnerSettings(BaseModel):
         default=None,
         description="A document of `affect-train learner fit --out`; what lies with the backend's weights by default.",
     )
-    max_yaw: float = _sourced(30.0, "Faces turned further give no evidence, degrees.", "[D]")
-    min_quality: float = _sourced(0.3, "Faces of lower quality give no evidence, 0-1.", "[D]")
-    absent_s: float = _sourced(5.0, "No face for this long means absent, seconds.", "[D]")
+    max_yaw: float = _sourced(30.0, "Faces turned further give no evidence, degrees.", "[D]", ge=0)
+    min_quality: float = _sourced(0.3, "Faces of lower quality give no evidence, 0-1.", "[D]", ge=0, le=1)
+    absent_s: float = _sourced(5.0, "No face for this long means absent, seconds.", "[D]", gt=0)
     hold_s: float = _sourced(
         3.0,
         "Without evidence nothing begins or ends for this long: a hand before the face is no event.",
         "[D]",
+        ge=0,
     )
     circumplex: CircumplexSettings = Field(default_factory=CircumplexSettings)
     events: EventSettings = Field(default_factory=EventSettings)

@@ -1,14 +1,17 @@
 """Settings of decoding, detection and tracking, and of the bundled detectors."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class VisionSettings(BaseModel):
     """From bytes to tracked faces."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     detector: str = Field(default="mtcnn", description="Name of a registered detector.")
     max_pixels: int = Field(
@@ -42,7 +45,7 @@ class VisionSettings(BaseModel):
 class MtcnnSettings(BaseModel):
     """Settings of the detector `mtcnn`; thresholds are those of the published code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_face: float = Field(
         default=0.12, gt=0, le=1, description="Smallest face looked for first, in shorter sides of the frame."
@@ -51,22 +54,22 @@ class MtcnnSettings(BaseModel):
         default=20, ge=12, description="Smallest face looked for when the first look finds none, pixels."
     )
     detect_side: int = Field(default=640, ge=48, description="Longer frames are scanned at this size.")
-    thresholds: tuple[float, float, float] = Field(
+    thresholds: tuple[Probability, Probability, Probability] = Field(
         default=(0.6, 0.7, 0.7), description="Face probability of P-Net, R-Net and O-Net."
     )
-    second_thresholds: tuple[float, float, float] = Field(
+    second_thresholds: tuple[Probability, Probability, Probability] = Field(
         default=(0.3, 0.3, 0.8),
         description="The same for the second look, which comes when the first finds none; O-Net's is the mean over the "
         "face and its mirror image. Chosen on FER2013 faces pasted into pictures, and on pictures without any.",
     )
-    track_threshold: float = Field(default=0.7, description="Face probability (O-Net) that keeps a track.")
+    track_threshold: Probability = Field(default=0.7, description="Face probability (O-Net) that keeps a track.")
     max_candidates: int = Field(default=100, ge=1, description="Kept a frame after P-Net, best first.")
 
 
 class HaarSettings(BaseModel):
     """Settings of the detector `haar`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     scale_factor: float = Field(default=1.1, gt=1)
     min_neighbors: int = Field(default=5, ge=1)
@@ -76,7 +79,7 @@ class HaarSettings(BaseModel):
 class YunetSettings(BaseModel):
     """Settings of the detector `yunet`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: Path | None = Field(default=None, description="Path of face_detection_yunet_2023mar.onnx.")
     threshold: float = Field(default=0.6, ge=0, le=1)

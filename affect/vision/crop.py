@@ -109,18 +109,21 @@ def _gather(
     y0 = min(max(floor(f + min(d, 0) + min(e, 0)) - 1, 0), height - 1)
     x1 = max(min(ceil(c + max(a, 0) + max(b, 0)) + 2, width), x0 + 1)
     y1 = max(min(ceil(f + max(d, 0) + max(e, 0)) + 2, height), y0 + 1)
-    step = hypot(a, d) / size  # source pixels an output pixel
+    # Source pixels an output pixel, along each side of the source: they differ where a crop is stretched.
     # Whole factors only, which OpenCV averages ten times faster; what is left is at most two pixels a tap.
-    factor = max(1, ceil(step / 2) if taps == 2 else floor(step))
-    x1 = min(x1 + -(x1 - x0) % factor, width)  # room for the last whole block
-    y1 = min(y1 + -(y1 - y0) % factor, height)
+    across, down = (
+        max(1, ceil(step / 2) if taps == 2 else floor(step)) for step in (hypot(a, b) / size, hypot(d, e) / size)
+    )
+    x1 = min(x1 + -(x1 - x0) % across, width)  # room for the last whole block
+    y1 = min(y1 + -(y1 - y0) % down, height)
     patch = image[y0:y1, x0:x1]
     c, f = c - x0, f - y0
-    wide, high = (x1 - x0) // factor, (y1 - y0) // factor
-    if factor > 1 and wide and high:
-        whole = patch[: high * factor, : wide * factor]
+    wide, high = (x1 - x0) // across, (y1 - y0) // down
+    if (across > 1 or down > 1) and wide and high:
+        whole = patch[: high * down, : wide * across]
         patch = np.asarray(cv2.resize(whole, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
-        a, b, c, d, e, f = (value / factor for value in (a, b, c, d, e, f))
+        a, b, c = a / across, b / across, c / across
+        d, e, f = d / down, e / down, f / down
     return patch, [(a, b, c), (d, e, f)]
 
 
@@ -129,12 +132,12 @@ def _sample(
 ) -> torch.Tensor:
     height, width = canvas.shape[1:3]
     # Along each axis one tap at the output pixel's centre, or two at the centre -/+ `spread` (in output pixels).
-    step = np.hypot(affines[:, 0, 0], affines[:, 1, 0]) / size
+    step = np.hypot(affines[:, 0, :2], affines[:, 1, :2]) / size  # of columns, of rows
     spread = np.maximum(0.5 * (1 - 1 / step), 0) if taps == 2 else np.zeros_like(step)
     # A sampled point is linear in (column centre, column sign, row centre, row sign, 1): one matrix a crop.
     matrices = np.empty((len(affines), 5, 2), np.float32)
     matrices[:, 0], matrices[:, 2] = affines[:, :, 0] / size, affines[:, :, 1] / size
-    matrices[:, 1], matrices[:, 3] = matrices[:, 0] * spread[:, None], matrices[:, 2] * spread[:, None]
+    matrices[:, 1], matrices[:, 3] = matrices[:, 0] * spread[:, :1], matrices[:, 2] * spread[:, 1:]
     matrices[:, 4] = affines[:, :, 2]
     # Pixel edges run 0..W and `grid_sample` wants edges at -1 and 1.
     matrices *= 2 / np.array([width, height], np.float32)

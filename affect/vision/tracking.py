@@ -132,12 +132,12 @@ class Tracker:
         self._show(t, [*kept, *confirmed])
 
     def _show(self, t: float, tracks: list[Track]) -> None:
-        tracks.sort(key=lambda track: track.id)
+        tracks.sort(key=lambda track: (track.id != self.followed, track.id))
         unique: list[Track] = []
-        for track in tracks:  # the older id wins
+        for track in tracks:  # the learner's wins, then the older id
             if all(overlap(track.face.box, other.face.box) < DUPLICATE_OVERLAP for other in unique):
                 unique.append(track)
-        self.visible = tuple(unique)
+        self.visible = tuple(sorted(unique, key=lambda track: track.id))
         self._lost = tuple(track for track in self._lost if t - track.seen <= self.settings.lost_s)
         self._follow(t)
         if any(track.id == self.followed for track in self.visible):

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
@@ -153,13 +154,13 @@ class AffectClient:
             await self._open_socket().send(pack_frame(header, image))
         return self._seq
 
-    async def evidence(self, kind: str, t: float | None = None) -> None:
-        """Tell what the host saw the learner do."""
-        await self._send(Evidence(kind=kind, t=t))
+    async def evidence(self, kind: str, t: float | None = None) -> bool:
+        """Tell what the host saw the learner do; returns whether it was sent, which a broken socket prevents."""
+        return await self._send(Evidence(kind=kind, t=t))
 
-    async def correct(self, state: LearnerState, t: float | None = None) -> None:
-        """Tell which state is true."""
-        await self._send(Correct(state=state, t=t))
+    async def correct(self, state: LearnerState, t: float | None = None) -> bool:
+        """Tell which state is true; returns whether it was sent."""
+        return await self._send(Correct(state=state, t=t))
 
     async def bye(self) -> None:
         """End the session; what remains is still received.
@@ -191,7 +192,7 @@ class AffectClient:
         try:
             while True:
                 try:
-                    self._keep(self._note(SERVER_ADAPTER.validate_json(await self._open_socket().recv())))
+                    self._keep(await self._receive())
                 except ConnectionClosed as exc:
                     code = exc.rcvd.code if exc.rcvd else None
                     if not self._reconnect or code in FINAL_CODES:
@@ -217,9 +218,22 @@ class AffectClient:
             raise ProtocolError(f"the connection is over: {self._over}", code=ErrorCode.NO_SESSION)
         return self._socket
 
-    async def _send(self, message: Message) -> None:
-        with contextlib.suppress(ConnectionClosed):
+    async def _send(self, message: Message) -> bool:
+        """Send; returns whether the socket took it."""
+        try:
             await self._open_socket().send(message.model_dump_json(exclude_none=True))
+        except ConnectionClosed:
+            return False
+        return True
+
+    async def _receive(self) -> ServerMessage:
+        """Return the next message; one that this client does not know (of a newer service) is passed over."""
+        while True:
+            data = await self._open_socket().recv()
+            try:
+                return self._note(SERVER_ADAPTER.validate_json(data))
+            except ValidationError as exc:
+                log.warning("passed over a message of the service: %s", exc.errors()[0]["msg"])
 
     async def _connect(self, *, first: bool) -> None:
         """Connect and shake hands, again and again with growing pauses.
@@ -263,7 +277,7 @@ class AffectClient:
         )
         await self._send(hello)
         while True:
-            message = self._note(SERVER_ADAPTER.validate_json(await self._open_socket().recv()))
+            message = await self._receive()
             self._keep(message)
             if isinstance(message, Error) and message.fatal:
                 await self._open_socket().recv()  # raises ConnectionClosed with the close code

@@ -223,6 +223,7 @@ const RETRY_FIRST_MS = 500;
 const RETRY_MOST_MS = 10_000;
 const STABLE_AFTER_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 5_000;
+const WELCOME_MS = 10_000;
 const NORMAL = 1000;
 const ABNORMAL = 1006;
 const NO_SESSION = 4404;
@@ -310,6 +311,8 @@ export class AffectClient extends EventTarget {
   #pingId = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #welcomeTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeatTimer;
 
@@ -342,6 +345,11 @@ export class AffectClient extends EventTarget {
     this.#tell({ state: "connecting" });
     const socket = new WebSocket(this.#url, SUBPROTOCOL);
     this.#socket = socket;
+    this.#welcomeTimer = setTimeout(() => {
+      if (socket !== this.#socket) return;
+      socket.close();
+      this.#disconnected(ABNORMAL, "no welcome");
+    }, WELCOME_MS);
     socket.addEventListener("open", () => this.#sendHello());
     socket.addEventListener("message", ({ data }) => {
       if (socket === this.#socket) this.#receive(data);
@@ -462,6 +470,7 @@ export class AffectClient extends EventTarget {
     this.welcome = welcome;
     this.session = welcome.session;
     if (!welcome.resumed) this.lastSeq = 0;
+    clearTimeout(this.#welcomeTimer);
     this.#openedAt = performance.now();
     this.#heartbeatTimer = setInterval(() => this.#beat(welcome.heartbeat_s), welcome.heartbeat_s * 1000);
     this.#tell({ state: "open" });
@@ -512,6 +521,7 @@ export class AffectClient extends EventTarget {
   #disconnected(code, reason) {
     this.#socket = null;
     clearInterval(this.#heartbeatTimer);
+    clearTimeout(this.#welcomeTimer);
     clearTimeout(this.#retryTimer);
     this.#unanswered.clear();
     const explanation = CLOSE_EXPLANATIONS[code] ?? `The connection was closed with code ${code}.`;

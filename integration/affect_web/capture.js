@@ -48,6 +48,8 @@ export class Capture {
   #fps;
   #canvas = document.createElement("canvas");
   #encoding = false;
+  /** Where the video stood when its last picture was taken. */
+  #shownAt = -1;
   /** Grows with every open and stop, so that a late answer is recognised. */
   #turn = 0;
   /** @type {MediaStream | null} */
@@ -89,12 +91,17 @@ export class Capture {
   async openCamera() {
     this.stop();
     const turn = this.#turn;
-    const stream = await navigator.mediaDevices.getUserMedia({
+    const asked = navigator.mediaDevices.getUserMedia({
       audio: false,
       video: { facingMode: "user", width: { ideal: LONG_SIDE }, height: { ideal: 480 } },
     });
-    if (turn !== this.#turn) {
-      stopTracks(stream);
+    // What becomes of a question that was asked before something else was opened is of no account.
+    const stream = await asked.catch((error) => {
+      if (turn === this.#turn) throw error;
+      return null;
+    });
+    if (!stream || turn !== this.#turn) {
+      if (stream) stopTracks(stream);
       return false;
     }
     this.#stream = stream;
@@ -131,6 +138,7 @@ export class Capture {
   /** Let go of camera, file and picture. */
   stop() {
     this.#turn += 1;
+    this.#shownAt = -1;
     this.kind = null;
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -184,6 +192,11 @@ export class Capture {
     const source = this.kind === "picture" ? this.#still : this.#video;
     const ready = source === this.#still || this.#video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
     if (this.#encoding || !ready || !width || !height) return;
+    if (source === this.#video) {
+      // A picture that stands still because the browser paused it or the camera stalled is no evidence.
+      if (this.#video.currentTime === this.#shownAt) return;
+      this.#shownAt = this.#video.currentTime;
+    }
     const turn = this.#turn;
     const t = now();
     [this.#canvas.width, this.#canvas.height] = frameSize(width, height);

@@ -54,11 +54,10 @@ def register_recipes(register: Callable[[RecipeSpec], None]) -> None:
 
 
 def _create(ctx: Context) -> "Backend":
-    from affect.inference.torch_backend import TorchBackend
-    from affect_cnn.model import Nguyen2017
+    from affect.inference.from_weights import backend_from_weights
 
     assert isinstance(ctx.settings, CnnSettings)
-    return TorchBackend(Nguyen2017, ctx.settings.weights, ctx.device)
+    return backend_from_weights(ctx.settings.weights, ctx.device, {NGUYEN2017.architecture})
 
 
 def _create_compact(ctx: Context) -> "Backend":

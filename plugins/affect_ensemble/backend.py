@@ -135,7 +135,7 @@ class EnsembleBackend:
         for k, member in enumerate(self._members):
             affine = renormalisation(spec, member.input, self._device.torch)
             spent += self._milliseconds(Alone(k, self.taking_part[k], member, affine), faces)
-            if spent > budget_ms and k > 0:
+            if spent > budget_ms and any(voter.weight > 0 for voter in self._plan.members[:k]):
                 break
             keep = k + 1
         for member in self._members[keep:]:

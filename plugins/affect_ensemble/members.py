@@ -1,6 +1,7 @@
 """Running members: one after the other, or those of one network stacked into a single pass."""
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from affect.inference.classify import probabilities
 from affect.inference.device import Device
 from affect.inference.from_weights import arguments_of
 from affect.inference.torch_backend import TorchBackend
+
+log = logging.getLogger(__name__)
 
 _Tensors = dict[str, torch.Tensor]
 
@@ -133,8 +136,6 @@ class Stacked:
 
         self._shared = all(_same(affine, affines[0]) for affine in affines)
         self._run: Callable[..., torch.Tensor] = vmap(one, in_dims=(0, 0, None if self._shared else 0))
-        for member in members:
-            member.close()
 
     places: tuple[int, ...]
 
@@ -159,6 +160,22 @@ def _same(first: Affine, second: Affine) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def _stacked(
+    places: Sequence[int], members: Sequence[TorchBackend], affines: Sequence[Affine], ours: InputSpec
+) -> Stacked | None:
+    """Stack members and try two faces; None where `vmap` does not know an operation of the network."""
+    part = Stacked(places, members, affines)
+    try:
+        part.ask(torch.zeros(2, ours.channels, ours.size, ours.size, device=members[0].device.torch))
+    except Exception as exc:  # whatever it is: one after the other works
+        log.info("%s cannot be stacked: %s", type(members[0].model).__name__, exc)
+        part.close()
+        return None
+    for member in members:
+        member.close()
+    return part
+
+
 def parts_of(
     members: Sequence[Backend], names: Sequence[str], ours: InputSpec, device: Device, *, stacked: bool
 ) -> list[Part]:
@@ -174,10 +191,8 @@ def parts_of(
     parts: list[Part] = []
     for group in groups:
         networks = [member for k in group if isinstance(member := members[k], TorchBackend)]
-        if len(group) > 1:
-            parts.append(Stacked(group, networks, [affines[k] for k in group]))
-        else:
-            parts.append(Alone(group[0], names[group[0]], members[group[0]], affines[group[0]]))
+        together = _stacked(group, networks, [affines[k] for k in group], ours) if len(group) > 1 else None
+        parts += [together] if together else [Alone(k, names[k], members[k], affines[k]) for k in group]
     return parts
 
 

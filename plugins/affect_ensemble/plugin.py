@@ -70,6 +70,7 @@ def register_backends(register: Callable[[BackendSpec], None]) -> None:
             "Several backends vote, each on face and mirror image",
             EnsembleSettings,
             opens={".json": "manifest"},
+            opens_without=("members", "weights"),
         )
     )
 

@@ -200,3 +200,39 @@ def test_a_failed_start_leaves_no_engine_behind(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(AffectError, match="nope"):
         SyncAffectModule(Settings.model_validate({"learner": {"estimator": "nope"}}))
     assert not built
+
+
+def test_a_camera_that_is_off_for_hours_is_no_error(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        module.push(grey_jpeg, 0.0)
+        for t in range(60, 9000, 60):
+            module.tick(float(t))
+        module.evidence("answer_wrong", 9000.0)
+        assert module.push(grey_jpeg, 9001.0)[0].estimate.t == 9001.0
+
+
+def test_frames_after_evidence_in_milliseconds_are_refused_not_taken_for_late(
+    fake_engine: Engine, grey_jpeg: bytes
+) -> None:
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        module.push(grey_jpeg, 1.0)
+        module.evidence("answer_wrong", 1200.0)
+        with pytest.raises(FrameError, match="one clock"):
+            module.push(grey_jpeg, 1.4)
+
+
+async def test_errors_keep_no_picture(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    async with AffectModule(Settings(), engine=fake_engine) as module:
+        module.push(grey_jpeg[:200], 0.0)
+        module.push(b"no picture", 1.0)
+        await module.drain()
+        module.push(grey_jpeg[:300], 2.0)
+        await module.drain()
+        assert module.errors
+        for error in module.errors:
+            assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+def test_analyze_image_keeps_nothing_that_identifies_people(astronaut: ByteArray) -> None:
+    (face,) = affect.analyze_image(astronaut)
+    assert face.embedding is None

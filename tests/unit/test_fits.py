@@ -120,8 +120,18 @@ def test_faces_are_read_only_for_an_estimator_that_wants_it_and_heads(host: Plug
     into_sidecar(weights)
     assert not reads_faces(settings(estimator="hmm"), host)
     assert not reads_faces(settings(estimator="nobody"), host)
+
+
+def test_without_heads_no_faces_are_read(host: PluginHost, weights: Path) -> None:
     into_sidecar(weights, with_heads=False)
     assert not reads_faces(settings(), host)
+
+
+def test_a_running_service_keeps_the_fit_of_the_weights_it_loaded(host: PluginHost, weights: Path) -> None:
+    into_sidecar(weights)
+    begun = backend_fit(settings(), host)
+    into_sidecar(weights, with_heads=False)  # fitted anew meanwhile
+    assert backend_fit(settings(), host) is begun
 
 
 def test_a_weights_file_as_the_backend_brings_its_fit(host: PluginHost, weights: Path) -> None:

@@ -413,3 +413,46 @@ def test_a_file_is_opened_by_the_backend_that_says_so(tmp_path: Path) -> None:
     assert host.weights_of("other.safetensors") == Path("other.safetensors")
     with pytest.raises(PluginError, match="contain each other"):
         host.create_backend(str(tmp_path / "self.cake"), Device("cpu"))
+
+
+def test_what_is_set_for_a_backend_holds_for_the_files_it_opens(tmp_path: Path) -> None:
+    class Settings(BaseModel):
+        recipe: Path = Path("none")
+        budget: int = 0
+        guests: tuple[str, ...] = ()
+
+    asked: list[Settings] = []
+
+    class Plugin:
+        @hookimpl
+        def register_backends(self, register: Callable[[BackendSpec], None]) -> None:
+            register(BackendSpec("cook", create, "", Settings, opens={".cake": "recipe"}, opens_without=("guests",)))
+
+    def create(ctx: Context) -> FakeBackend:
+        assert isinstance(ctx.settings, Settings)
+        asked.append(ctx.settings)
+        return FakeBackend()
+
+    table = {"cook": {"budget": 30, "guests": ["a"], "recipe": "other.cake"}}
+    host = PluginHost(PluginSettings.model_validate(table), entry_points=[])
+    host.register(Plugin(), "cook")
+    host.create_backend(str(tmp_path / "one.cake"), Device("cpu", "float32"))
+    assert asked == [Settings(recipe=tmp_path / "one.cake", budget=30)]
+
+
+def test_what_plugins_are_told_and_nobody_is_called() -> None:
+    class Plugin:
+        @hookimpl
+        def register_backends(self, register: Callable[[BackendSpec], None]) -> None:
+            register(BackendSpec("mtcnn", lambda _: FakeBackend(), ""))
+
+    table = {"mtcnn": {}, "mtccn": {"min_face": 0.5}, "block": ["cok"]}
+    host = PluginHost(PluginSettings.model_validate(table), entry_points=[])
+    host.register(Plugin(), "cook")
+    assert host.strays() == [
+        "plugins.block: no plugin is called 'cok'; did you mean 'cook'?",
+        "[plugins.mtccn]: nothing is registered by that name; did you mean 'mtcnn'?",
+    ]
+    host.register(object(), "broken")  # the table may be that one's
+    host.plugins[-1].status = "failed"
+    assert len(host.strays()) == 1

@@ -65,3 +65,23 @@ def test_missing_weights_are_named(tmp_path: Path, cpu: Device) -> None:
 def test_an_unknown_setting_is_refused(cpu: Device) -> None:
     with pytest.raises(SettingsError, match=r"plugins\.cnn\.weight: "):
         host(weight="x").create_backend("cnn", cpu)
+
+
+def test_it_is_built_as_its_sidecar_says(tmp_path: Path, cpu: Device) -> None:
+    torch.manual_seed(1)
+    network = Nguyen2017(activation="relu")
+    path = tmp_path / "relu.safetensors"
+    save_checkpoint(
+        path,
+        network.state_dict(),
+        dtype=torch.float32,
+        architecture="affect_cnn.model:Nguyen2017",
+        arguments={"activation": "relu"},
+        parameters=5_008_551,
+        input=InputSpec(size=48, channels=1, mean=(0.5,), std=(0.25,), crop=FER2013_CROP),
+        temperature=1.0,
+    )
+    faces = torch.randn(2, 1, 48, 48)
+    with torch.inference_mode():
+        expected = network.eval()(faces)
+        torch.testing.assert_close(host(weights=str(path)).create_backend("cnn", cpu).predict(faces), expected)

@@ -252,3 +252,28 @@ def test_closing_it_closes_the_members(cpu: Device) -> None:
 def test_it_passes_the_contract(ensemble_host: MakeHost, write: Write, cpu: Device, table: dict[str, object]) -> None:
     members = [str(write("a", 1)), str(write("b", 2, mean=0.4)), str(write("c", 3, width=5))]
     check_backend(ensemble_host(members=members, **table).create_backend("ensemble", cpu))
+
+
+def test_networks_that_cannot_be_stacked_stay_alone(
+    write: Write, cpu: Device, crops: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write("a", 1), write("b", 2)]
+    expected = answers(make(paths, cpu), crops)
+
+    def unknown(*_: object) -> torch.Tensor:
+        raise RuntimeError("NYI: querying is_contiguous inside of vmap")
+
+    monkeypatch.setattr(Stacked, "ask", unknown)
+    ensemble = make(paths, cpu, stacked=True)
+    ensemble.warmup()
+    assert [type(part) for part in ensemble._parts] == [Alone, Alone]
+    torch.testing.assert_close(answers(ensemble, crops), expected)
+
+
+def test_a_budget_keeps_somebody_who_has_a_say(cpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock()
+    monkeypatch.setattr("affect_ensemble.backend.time", clock)
+    plan = Plan((Voter("mute", 0.0, 1.0), Voter("loud", 1.0, 1.0), Voter("third", 1.0, 1.0)), "weighted", mirror=False)
+    ensemble = EnsembleBackend(plan, [_Slow(clock, 10), _Slow(clock, 10), _Slow(clock, 10)], cpu, budget_ms=5)
+    ensemble.warmup()
+    assert ensemble.taking_part == ("mute", "loud")

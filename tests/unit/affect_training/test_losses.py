@@ -98,7 +98,7 @@ def test_a_teacher_who_is_certain_gives_finite_losses() -> None:
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 def test_focal_learns_from_faces_it_is_sure_of(gamma: float) -> None:
     logits = torch.tensor([[60.0, 0, 0, 0, 0, 0, 0], [1.0, 0, 0, 0, 0, 0, 0]], requires_grad=True)
-    focal(logits, one_hot(torch.tensor([0, 0]), 7, 0.0), None, gamma).sum().backward()
+    torch.autograd.backward(focal(logits, one_hot(torch.tensor([0, 0]), 7, 0.0), None, gamma).sum())
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
     assert logits.grad[1, 0] < 0

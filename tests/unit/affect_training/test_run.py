@@ -848,7 +848,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, start: Start) -> None
 
 def test_two_machines_train_one_network(tmp_path: Path, start: Start, unused_tcp_port: int) -> None:
     write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
-    command = [
+    command: list[str | Path] = [
         sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
         "--set", "epochs=2", "--set", "ema=.9", "--device", "cpu", "--devices", "1", "--nodes", "2",
     ]  # fmt: skip

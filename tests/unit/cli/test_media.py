@@ -35,14 +35,21 @@ class Capture:
         pass
 
 
+BRIDGED: list[tuple[int, float]] = []
+"""Jumps of the video that was read last."""
+
+
 def times(monkeypatch: pytest.MonkeyPatch, given: Sequence[float], fps: float = 10.0, every: int = 1) -> list[float]:
     monkeypatch.setattr(cv2, "VideoCapture", lambda _: Capture(given, fps))
     with Video(Path("any.webm"), every) as video:
-        return [round(frame.t, 3) for frame in video]
+        found = [round(frame.t, 3) for frame in video]
+        BRIDGED[:] = [(index, round(seconds, 3)) for index, seconds in video.bridged]
+        return found
 
 
 def test_the_containers_times_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert times(monkeypatch, [0, 0.1, 0.25, 3.0, 9.0]) == [0, 0.1, 0.25, 3.0, 9.0]
+    assert BRIDGED == []
 
 
 def test_a_container_without_times_has_a_frame_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +59,7 @@ def test_a_container_without_times_has_a_frame_rate(monkeypatch: pytest.MonkeyPa
 
 def test_after_a_jump_the_containers_times_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert times(monkeypatch, [0, 1, 41, 43, 43.5]) == [0, 1, 1.1, 3.1, 3.6]
+    assert BRIDGED == [(2, 39.9)]  # and says so: it may have been a pause
     assert times(monkeypatch, [5, 6, 0.5, 1.5]) == [5, 6, 6.1, 7.1]  # a clock that began anew
 
 

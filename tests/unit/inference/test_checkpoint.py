@@ -209,6 +209,7 @@ def test_a_sidecar_that_is_no_object_is_refused(weights: Path, content: bytes) -
         ({"temperature": None}, "temperature: Field required"),
         ({"weights_sha256": None}, "weights_sha256: "),
         ({"pickled": True}, "pickled: Extra inputs"),
+        ({"format": 2}, "format: "),
         ({"input": {"size": 48}}, "input.channels: "),
     ],
 )
@@ -224,10 +225,14 @@ def test_a_wrong_field_is_named(weights: Path, changes: dict[str, Any], part: st
     [
         ({"channels": 2}, "channels is 1 or 3, not 2"),
         ({"channels": 3}, "mean and std need 3 numbers each, got 1 and 1"),
-        ({"std": (0.0,)}, "std must be positive"),
+        ({"std": (0.0,)}, "std positive"),
         ({"std": (0.2, 0.2)}, "got 1 and 2"),
         ({"size": 4}, "greater than or equal to 8"),
         ({"crop": None}, "crop"),
+        ({"mean": (float("nan"),)}, "mean and std must be finite"),
+        ({"std": (float("inf"),)}, "mean and std must be finite"),
+        ({"crop": {"landmarks": ((0.3, 0.4),) * 5, "source": ""}}, "5 different points"),
+        ({"crop": {"landmarks": ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6)), "source": ""}}, "5 different points"),
     ],
 )
 def test_an_input_that_makes_no_tensor_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -107,6 +107,9 @@ ROW = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.4)
         ({"correction_factor": 0}, "must be positive"),
         ({"baseline_weight": 1.1}, "between 0 and 1"),
         ({"tau": 4}, "Extra inputs"),
+        ({"tau_c_s": float("nan")}, "finite"),
+        ({"baseline_prior_s": -20}, "greater than 0"),
+        ({"min_share": 3}, "less than or equal to 1"),
     ],
 )
 def test_tables_that_make_no_model_are_refused(table: dict[str, Any], message: str) -> None:
@@ -140,6 +143,26 @@ def test_an_emotion_without_valence_or_arousal_is_refused(name: str) -> None:
 def test_thresholds_must_be_ordered(table: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="expected 0 < leave <= enter < 1"):
         EventSettings.model_validate(table)
+
+
+@pytest.mark.parametrize(
+    ("model", "table"),
+    [
+        (LearnerSettings, {"min_quality": 7}),
+        (LearnerSettings, {"max_yaw": -3}),
+        (LearnerSettings, {"absent_s": -1}),
+        (LearnerSettings, {"absent_s": float("nan")}),
+        (LearnerSettings, {"hold_s": float("inf")}),
+        (EventSettings, {"budget_per_minute": -5}),
+        (EventSettings, {"leave_s": -1}),
+        (EventSettings, {"update_s": -1}),
+        (CircumplexSettings, {"min_cutoff_hz": -1}),
+        (CircumplexSettings, {"beta": -1}),
+    ],
+)
+def test_values_that_would_switch_all_off_are_refused(model: type[BaseModel], table: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(table))):
+        model.model_validate(table)
 
 
 def test_times_are_not_negative() -> None:

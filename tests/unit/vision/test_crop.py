@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -269,3 +270,11 @@ def test_from_box_is_the_square_of_the_longer_side() -> None:
     np.testing.assert_allclose(from_box(box), [[80, 0, -10], [0, 80, 20]])
     np.testing.assert_allclose(from_box(box, scale=1.5), [[120, 0, -30], [0, 120, 0]])
     np.testing.assert_allclose(from_box(box, shift_y=0.25), [[80, 0, -10], [0, 80, 40]])
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 48), (48, 480), (96, 192), (288, 96)])
+def test_a_stretched_crop_is_the_mean_of_what_it_covers(height: int, width: int) -> None:
+    image = noise(height, width)
+    matrix = np.array([[width, 0, 0], [0, height, 0]], np.float32)
+    expected = cv2.resize(image, (48, 48), interpolation=cv2.INTER_AREA) / 255
+    np.testing.assert_allclose(crop(image, matrix), expected, atol=0.02)

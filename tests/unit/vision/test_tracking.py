@@ -285,3 +285,13 @@ def test_a_face_that_moved_fast_is_found_again_nearby() -> None:
     t.refined(0.1, [None])
     t.detected(0.1, [face(90)])
     assert x_of(t) == {1: 90.0}
+
+
+def test_of_two_tracks_on_one_face_the_learners_stays() -> None:
+    t = tracker()
+    t.detected(0.0, [face(0), face(300, side=120)])
+    assert t.followed == 2
+    t.refined(0.1, [face(180), face(300, side=120)])
+    t.refined(0.2, [face(301, side=118), face(300, side=120)])
+    assert ids(t) == [2]
+    assert t.followed == 2
