@@ -15,7 +15,9 @@ CLIP = 0.2  # Dalal & Triggs, section 6.4
 
 
 class HistogramOfGradients(nn.Module):
-    """Describe each face by the directions of its edges; without parameters and without a gradient to the input.
+    """Describe each face by the directions of its edges; without parameters.
+
+    Its gradient is that of the edges' strengths; in which bin an edge lies is a step.
 
     Args:
         side: Height and width of the faces.
@@ -40,11 +42,13 @@ class HistogramOfGradients(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """Return the descriptors, float32 [N, length]."""
-        x = faces.detach().float()
+        x = faces.float()
         # Central differences; zero at the border, where one neighbour is missing.
         down = functional.pad(x[:, :, 2:, :] - x[:, :, :-2, :], (0, 0, 1, 1))
         right = functional.pad(x[:, :, :, 2:] - x[:, :, :, :-2], (1, 1, 0, 0))
-        magnitude = torch.sqrt(down * down + right * right)
+        squares = down * down + right * right
+        edge = squares > 0  # the root of nothing has no gradient
+        magnitude = torch.where(edge, torch.sqrt(torch.where(edge, squares, 1.0)), 0.0)
         # Direction without sign: fold the lower half plane onto the upper, [0, 180) degrees.
         sign = torch.where((down < 0) | ((down == 0) & (right < 0)), -1.0, 1.0)
         down, right = down * sign, right * sign

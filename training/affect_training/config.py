@@ -69,7 +69,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     # How long
-    epochs: int = Field(ge=1, description="Upper bound; with the plateau schedule early stopping comes first.")
+    epochs: int = Field(ge=1, description="Upper bound; early stopping (stop_epochs) may come first.")
     batch_size: int = Field(ge=1)
     stop_epochs: int = Field(default=0, ge=0, description="Epochs without progress until the end; 0 = never.")
     watch: Literal["loss", "accuracy"] = Field(
@@ -114,6 +114,12 @@ class TrainConfig(BaseModel):
     def _nesterov_has_momentum(self) -> Self:
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise ValueError("nesterov looks ahead along the momentum, which is 0; set nesterov = false too")
+        return self
+
+    @model_validator(mode="after")
+    def _l2_is_in_the_loss(self) -> Self:
+        if self.l2_kernels and self.optimizer == "adamw":
+            raise ValueError("l2_kernels is part of the loss, which adamw keeps its decay out of; take adam")
         return self
 
 

@@ -96,7 +96,7 @@ class Judge(Callback):
         if score > state.best_score:
             state.best_score, state.best_epoch, state.best_accuracy = score, state.epoch, accuracy
             if main:
-                save_tensors({"network": module.evaluated.state_dict()}, run.folder / "best.ckpt")
+                save_tensors({"network": module.evaluated.state_dict(), "epoch": state.epoch}, run.folder / "best.ckpt")
         lr = float(module.trainer.optimizers[0].param_groups[0]["lr"])
         result = EpochResult(state.epoch, lr, train_loss, loss, accuracy, recall, state.seconds)
         if main:

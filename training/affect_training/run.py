@@ -4,19 +4,24 @@ Everything random in an epoch follows from (seed, epoch), so a run that was kill
 of an unbroken one. Selection looks at PublicTest only.
 """
 
+import copy
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from affect.errors import CheckpointError, SettingsError
@@ -24,7 +29,7 @@ from affect.inference.device import Device
 from affect.registry import RecipeSpec
 from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_first_process, is_interactive, quiet_lightning
 from affect_training.config import RunConfig
-from affect_training.data import FaceData, Split
+from affect_training.data import SIDE, FaceData, Split
 from affect_training.data.holdout import hold_out
 from affect_training.data.training import TrainingSet, training_set
 from affect_training.judge import EpochResult, Judge, Progress, State
@@ -40,7 +45,7 @@ from affect_training.provenance import (
     package_versions,
     replaced,
 )
-from affect_training.storage import UnwrittenError, read_checkpoint, save_text
+from affect_training.storage import UnwrittenError, alone, read_checkpoint, save_text
 from affect_training.targets import Targets
 
 __all__ = ["EpochResult", "Run", "State", "open_run"]
@@ -139,6 +144,7 @@ class Run:
 
         Raises:
             LossNotFiniteError: The loss is NaN; the rows of the batch are in `nan-batch.json`.
+            SystemExit: SIGTERM came; what was saved is intact.
             UnwrittenError: A file of the run could not be written; what was saved before is intact.
             SettingsError: The run was begun with other data, votes, auxiliary faces, initial weights or teachers; or
                 its processes do not go on from the same epoch.
@@ -146,7 +152,9 @@ class Run:
         if self.finished or stop_after == 0:
             return
         if self.device.is_cuda and self.devices * self.nodes > 1:  # a process for each, numbered on each machine
-            self.device = Device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}", self.device.precision)
+            number = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+            self.device = Device(f"cuda:{number}", self.device.precision)
+        self._check_size()
         before = self._before()
         targets, inputs = self._given(before)
         if self._resume_from is None:
@@ -159,10 +167,15 @@ class Run:
         )
         judge.module = module
         try:
-            if is_first_process():
-                self._open_folder(before, inputs)
-            with quiet_lightning():
+            with ExitStack() as held:
+                if is_first_process():
+                    held.enter_context(alone(self.folder, "run; choose another --out"))
+                    self._open_folder(before, inputs)
+                held.enter_context(quiet_lightning())
                 self._trainer(judge).fit(module, ckpt_path=self._resume_from, weights_only=True)
+        except SIGTERMException as exc:
+            progress("stopped by SIGTERM; the same command goes on")
+            raise SystemExit(128 + signal.SIGTERM) from exc
         except LossNotFiniteError as exc:
             if is_first_process():
                 self._save_bad_batch(exc)
@@ -180,7 +193,10 @@ class Run:
             CheckpointError: There is no best epoch yet, or the file is corrupt.
         """
         path = self.folder / "best.ckpt"
-        self._load(read_checkpoint(path, "network")["network"], path)
+        saved = read_checkpoint(path, "network")
+        self._load(saved["network"], path)
+        # Killed between the two files, a run has one epoch more in this one than in `last.ckpt`.
+        self.state.best_epoch = int(saved.get("epoch", self.state.best_epoch))
         return self.device.place(self.model).eval()
 
     def _load(self, weights: dict[str, Any], path: Path) -> None:
@@ -198,6 +214,24 @@ class Run:
         initialise(self.model, self.spec, self.config.init)
         few = np.random.default_rng(0).permutation(len(self.training))[:CALIBRATION_FACES]
         calibrate(self.model, self.normalise(torch.from_numpy(self.training.images[few])))
+
+    def _check_size(self) -> None:
+        """See that the network takes faces of `augment.size` as it takes those of 48 pixels.
+
+        Raises:
+            SettingsError: It does not, or it scales faces to a size of its own, which would stretch the smaller ones.
+        """
+        size = self.config.augment.size
+        if size is None or size == SIDE:
+            return
+        if hasattr(self.model, "side"):
+            raise SettingsError(f"augment.size: {type(self.model).__name__} scales faces itself, to model.side")
+        try:
+            with torch.no_grad():
+                copy.deepcopy(self.model).eval()(torch.zeros(2, 1, size, size))
+        except RuntimeError as exc:
+            first = str(exc).splitlines()[0]
+            raise SettingsError(f"augment.size={size}: {type(self.model).__name__} cannot take it: {first}") from exc
 
     def _freeze(self) -> None:
         """Let everything learn but what the settings freeze, whatever the network came with."""
@@ -251,6 +285,8 @@ class Run:
         gpu = self.device.is_cuda
         index = self.device.torch.index or 0
         several = self.devices > 1 or self.nodes > 1
+        # A job that is sent again resumes by its own checkpoint, not by one of Lightning's.
+        slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
         return Trainer(
             accelerator="gpu" if gpu else "cpu",
             devices=[index] if gpu and self.devices == 1 else self.devices,
@@ -259,7 +295,8 @@ class Run:
             use_distributed_sampler=False,
             max_epochs=self.config.train.epochs,
             callbacks=callbacks,
-            plugins=[WholeFile()],
+            plugins=[WholeFile(), *slurm],
+            default_root_dir=self.folder,
             logger=TensorBoardLogger(self.folder, name="tensorboard", version=""),
             enable_checkpointing=True,
             enable_progress_bar=bar,

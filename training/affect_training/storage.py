@@ -1,13 +1,16 @@
 """The files of a run: written whole or not at all, and read without ever running code out of them."""
 
+import fcntl
 import pickle
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from affect.errors import CheckpointError
+from affect.errors import CheckpointError, SettingsError
 
 
 class UnwrittenError(CheckpointError):
@@ -70,3 +73,23 @@ def save_text(text: str, path: Path) -> None:
 
 def _unwritten(path: Path, exc: Exception) -> UnwrittenError:
     return UnwrittenError(f"{path}: could not be written, is the disk full? ({exc}); what was there before is intact")
+
+
+@contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder's lock, made when missing; the system gives it back when the process ends, however it ends.
+
+    Args:
+        folder: Where the file `.lock` goes.
+        what: What the folder holds and what to do instead: "study; choose another --study".
+
+    Raises:
+        SettingsError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(f"{folder}: another process works on this {what}") from None
+        yield

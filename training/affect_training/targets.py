@@ -61,16 +61,18 @@ class Targets:
         return Targets(label, rows(self.votes), rows(self.teacher), weight)
 
     def mix(self, partner: torch.Tensor, share: float) -> "Targets":
-        """Mix each row with its partner's, as the faces were mixed."""
+        """Mix each row with its partner's, as the faces were mixed: each has a say by its share and its weight."""
+        weight = self.weight * share + self.weight[partner] * (1 - share)
+        own = (self.weight * share / weight.clamp(min=1e-12))[:, None]
 
         def mixed(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor * share + tensor[partner] * (1 - share)
+            return tensor * own + tensor[partner] * (1 - own)
 
         return Targets(
             mixed(self.label),
             None if self.votes is None else mixed(self.votes),
             None if self.teacher is None else mixed(self.teacher),
-            mixed(self.weight),
+            weight,
         )
 
 

@@ -65,6 +65,12 @@ def installed_host() -> PluginHost:
     return PluginHost(load_settings().settings.plugins)
 
 
+def names_run(name: str) -> bool:
+    """Whether a command's argument is the folder of a run, and not a backend beside which a folder of its name lies."""
+    folder = Path(name)
+    return folder.is_dir() and ((folder / "run.json").exists() or name not in installed_host().backends)
+
+
 def ask(
     name: str,
     images: ByteArray,

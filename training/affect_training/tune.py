@@ -6,10 +6,8 @@ epoch of the trial, and ends like an unbroken one. Trials are judged on PublicTe
 """
 
 import csv
-import fcntl
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -181,7 +179,9 @@ class Tuning:
             UnwrittenError: A file of a trial could not be written.
         """
         wanted = min(trials, len(self.spec.grid)) if self.spec.method == "grid" else trials
-        with _alone(self.folder):
+        from affect_training.storage import alone
+
+        with alone(self.folder, "study; choose another --study"):
             for trial in self._left_running():
                 self._trial(trial, progress)
             while (number := self._begun()) < wanted:
@@ -370,17 +370,6 @@ def _pruner(spec: StudySpec) -> "BasePruner":
     if spec.prune == "median":
         return MedianPruner(n_startup_trials=PRUNE_STARTUP, n_warmup_steps=max(spec.epochs // 5, 1))
     return NopPruner()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system gives it back when the process ends, however it ends."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(f"{folder}: another process works on this study; choose another --study") from None
-        yield
 
 
 def _trial_name(number: int) -> str:

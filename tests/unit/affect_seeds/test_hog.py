@@ -55,14 +55,13 @@ def test_lengths() -> None:
     assert HistogramOfGradients(48)(torch.rand(2, 1, 48, 48)).shape == (2, 900)
 
 
-def test_same_under_autocast_and_without_a_gradient() -> None:
+def test_same_under_autocast() -> None:
     faces = torch.rand(2, 1, 48, 48, requires_grad=True)
     describe = HistogramOfGradients()
     with torch.autocast("cpu", torch.bfloat16):
         half = describe(faces)
     assert half.dtype == torch.float32
     assert torch.equal(half, describe(faces))
-    assert not half.requires_grad
     assert not list(describe.parameters())
     assert not describe.state_dict()
 
@@ -73,3 +72,15 @@ def test_a_batch_of_any_size_from_one_exported_graph() -> None:
     faces = torch.rand(4, 1, 48, 48)
     graph = torch.export.export(describe, (faces[:2],), dynamic_shapes=({0: torch.export.Dim("faces")},))
     assert torch.equal(graph.module()(faces), describe(faces))
+
+
+def test_a_network_of_hog_alone_has_a_gradient_to_the_face() -> None:
+    faces = torch.rand(1, 1, 48, 48, dtype=torch.float64).float().requires_grad_()
+    HistogramOfGradients()(faces).square()[:, ::3].sum().backward()
+    assert faces.grad is not None
+    assert torch.isfinite(faces.grad).all()
+    assert float(faces.grad.abs().max()) > 0
+    flat = torch.full((1, 1, 48, 48), 0.5, requires_grad=True)
+    HistogramOfGradients()(flat).sum().backward()
+    assert flat.grad is not None
+    assert torch.isfinite(flat.grad).all()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from affect_training.config import TABLES, parse_assignments, read_run_file, run_config
+from support.tiny import TINY
 
 from affect.errors import SettingsError
 from affect.plugins import PluginHost
@@ -172,3 +173,8 @@ def test_what_a_recipe_freezes_does_not_begin_at_random(recipe: RecipeSpec) -> N
     assert found.init != "none" or not found.train.freeze
     assert found.init == "none" or found.init in recipe.inits
     assert run_config(recipe, {"init": "none"}).init == "none"
+
+
+def test_l2_in_the_loss_and_adamw_exclude_each_other() -> None:
+    with pytest.raises(SettingsError, match="which adamw keeps its decay out of"):
+        run_config(TINY, {"train": {"l2_kernels": 1e-4, "optimizer": "adamw"}})

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -26,6 +27,7 @@ from affect_training.evaluation import metrics
 from affect_training.module import FaceModule, LossNotFiniteError
 from affect_training.predict import predict_logits
 from affect_training.run import Run, open_run
+from affect_training.storage import alone, read_checkpoint, save_tensors
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import save_file
 from support.tiny import TINY, TINY_HEADS, TinyHeads, install_tiny, tiny_faces, tiny_split, write_fer2013
@@ -285,7 +287,13 @@ def test_a_new_start_leaves_nothing_of_the_old_run(start: Start) -> None:
 
     with pytest.raises(KeyError):
         new.fit(quiet, on_epoch=stop)  # in its first epoch, before there is a checkpoint
-    assert sorted(path.name for path in new.folder.iterdir()) == ["best.ckpt", "log.csv", "run.json", "tensorboard"]
+    assert sorted(path.name for path in new.folder.iterdir()) == [
+        ".lock",
+        "best.ckpt",
+        "log.csv",
+        "run.json",
+        "tensorboard",
+    ]
     assert len(list((new.folder / "tensorboard").glob("events*"))) == 1
     assert len(log(new)) == 1
     assert facts(new)["config"]["train"]["lr"] == 0.001
@@ -880,3 +888,73 @@ def test_a_person_sees_epoch_and_time_left(
     assert "Epoch 1/1" in shown
     assert "4/4" in shown
     assert re.search(r"\d:\d\d:\d\d", shown)
+
+
+def test_sigterm_is_no_success(tmp_path: Path) -> None:
+    write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
+    command: list[str | Path] = [
+        sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "cut",
+        "--set", "epochs=100000", "--device", "cpu",
+    ]  # fmt: skip
+    said = []
+    with subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1"}, text=True,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("epoch   2"):
+                process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; the same command goes on" in said[-1]
+
+
+def test_two_processes_do_not_share_a_folder(start: Start) -> None:
+    one = start()
+    with alone(one.folder, "run"), pytest.raises(SettingsError, match="another process works on this run"):
+        one.fit(quiet)
+    one.fit(quiet)
+    assert one.finished
+
+
+def test_the_best_epoch_is_that_of_its_weights(start: Start) -> None:
+    one = start()
+    one.fit(quiet)
+    saved = read_checkpoint(one.folder / "best.ckpt", "network")
+    assert saved["epoch"] == one.state.best_epoch
+    save_tensors({**saved, "epoch": 9}, one.folder / "best.ckpt")  # killed before last.ckpt was written
+    one.best()
+    assert one.state.best_epoch == 9
+
+
+@pytest.mark.parametrize(("side", "told"), [(None, "cannot take it"), (96, "scales faces itself")])
+def test_a_size_that_the_network_does_not_take_is_refused(
+    start: Start, side: int | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = start(spec=TINY_HEADS, tables={"augment": {"size": 44}})
+    if side:
+        one.model.side = side  # type: ignore[assignment]
+    with pytest.raises(SettingsError, match=told):
+        one.fit(quiet)
+    assert not (one.folder / "run.json").exists()
+
+
+@pytest.mark.parametrize(("name", "number"), [("LOCAL_RANK", "3"), ("SLURM_LOCALID", "2")])
+def test_each_process_has_a_gpu_of_its_own(
+    start: Start, monkeypatch: pytest.MonkeyPatch, name: str, number: str
+) -> None:
+    asked: list[str] = []
+
+    def device(text: str, precision: str) -> Device:
+        asked.append(text)
+        raise InterruptedError
+
+    one = start()
+    one.device = SimpleNamespace(is_cuda=True, precision="float32")  # type: ignore[assignment]
+    one.devices = 4
+    monkeypatch.setenv(name, number)
+    monkeypatch.setattr(run, "Device", device)
+    with pytest.raises(InterruptedError):
+        one.fit(quiet)
+    assert asked == [f"cuda:{number}"]

@@ -76,6 +76,13 @@ def test_rows_are_taken_and_mixed_with_all_they_have() -> None:
     assert mixed.teacher[0, 0].item() == pytest.approx(0.75 + 0.25 * 4 / 9)
 
 
+def test_mixed_faces_have_a_say_by_share_and_weight() -> None:
+    some = Targets(one_hot(torch.tensor([0, 1]), 7, 0.0), None, None, torch.tensor([1.0, 0.5]))
+    mixed = some.mix(torch.tensor([1, 0]), 0.5)
+    assert mixed.weight.tolist() == [0.75, 0.75]
+    torch.testing.assert_close((mixed.label * mixed.weight[:, None])[0, :2], torch.tensor([0.5, 0.25]))
+
+
 # The loss
 
 

@@ -13,7 +13,7 @@ from affect_training.config import read_run_file, run_config
 from affect_training.data.training import training_set
 from affect_training.run import Run
 from affect_training.search_space import parse_space
-from affect_training.storage import UnwrittenError
+from affect_training.storage import UnwrittenError, alone
 from affect_training.tune import Method, Prune, StudySpec, Tuning, score_of
 from support.tiny import TINY, install_tiny, tiny_faces
 
@@ -229,7 +229,7 @@ def test_another_search_does_not_go_on_in_the_same_folder(open_study: Open) -> N
 
 
 def test_two_processes_do_not_share_a_study(open_study: Open) -> None:
-    with tune._alone(open_study().folder), pytest.raises(SettingsError, match="another process"):
+    with alone(open_study().folder, "study"), pytest.raises(SettingsError, match="another process"):
         open_study().run(1, quiet)
 
 

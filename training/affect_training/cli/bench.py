@@ -74,7 +74,9 @@ def bench(
         found.append(speed)
         click.echo(_line(speed))
     if found:
-        click.echo(f"images/s on {found[0].device}; peak MB: of the whole process, while only `run` was at work")
+        click.echo(
+            f"images/s on {found[0].device}; peak MB: of the process (on a GPU its tensors) while only `run` works"
+        )
     if json_file:
         text = json.dumps([speed.to_json() for speed in found], indent=2)
         json_file.write_text(text + "\n", encoding="utf-8")

@@ -51,12 +51,12 @@ def export(
     if int8 and out.suffix != ".onnx":
         raise SettingsError(f"-o {out}: --int8 goes with NAME.onnx")
     prepare_output(out)
-    if Path(source).is_dir():
+    from affect_training.teachers import installed_host, names_run
+
+    if names_run(source):
         weights = out.with_suffix(".safetensors")
         faces = _export_run(Path(source), weights, about, licence, existing(data), device)
     else:
-        from affect_training.teachers import installed_host
-
         found = installed_host().weights_of(source)
         if found is None:
             raise SettingsError(f"{source}: this backend has no weights file of its own")

@@ -68,6 +68,8 @@ def fit(
 
     settings = _settings(assignments, backend=backend, device=device)
     host = PluginHost(settings.plugins)
+    if out is not None:
+        fitting.check_document(out)
     document = out or fitting.own_sidecar(settings, host)
     labelled = read_labelled(existing(data), split)
     prepare_output(document)
@@ -126,6 +128,8 @@ def evaluate(
     host = PluginHost(settings.plugins)
     prepare_output(json_file)
     if timeline.is_timeline(existing(data)):
+        if sessions != "item":
+            raise SettingsError("--sessions is for labelled faces and clips; time lines are sessions as they are")
         sessions_of = timeline.read_timeline(data, split)
         with _progress(len(sessions_of)) as progress:
             report = timeline.evaluate(sessions_of, settings, host, progress, every=every)
@@ -174,6 +178,8 @@ def study(
     settings = _settings(assignments, backend=backend, device=device)
     prepare_output(json_file)
     sets = [read_labelled(existing(data), name) for name in (split, held_out)]
+    if any(labelled.kind != "faces" for labelled in sets):
+        raise SettingsError(f"{data}: study takes single faces (labels.csv); clips are for `evaluate`")
     watcher = Watcher(settings, PluginHost(settings.plugins), details=True, align=align, cache=CACHE)
     with _progress(sum(map(len, sets))) as progress:
         seen = [[frames[0] for frames in watcher.watch(labelled, progress)] for labelled in sets]

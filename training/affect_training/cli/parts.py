@@ -40,6 +40,10 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
 
     from affect_training.network import build_model, check_init
 
+    for table in changes:
+        for name, own in table.get("parts", {}).items():
+            if not isinstance(own, Mapping):
+                raise SettingsError(f"parts.{name} is a table, [parts.{name}], not {own!r}")
     named = {name for table in changes for name in table.get("parts", {})}
     if unknown := sorted(named - set(spec.parts)):
         raise SettingsError(f"{spec.name} has the parts {', '.join(spec.parts)}, not {', '.join(unknown)}")
@@ -58,10 +62,9 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
         except AffectError as exc:
             raise SettingsError(f"{spec.name}, part {name}: {exc.message}") from exc
         found.append(Part(name, recipe, config))
-    for table in changes:
-        init = table.get("init")
-        if init is not None and not any(part.config.init == init for part in found):
-            raise SettingsError(f"--init {init}: no part of {spec.name} knows it")
+    init = next((table["init"] for table in reversed(changes) if table.get("init") is not None), None)
+    if init is not None and not any(part.config.init == init for part in found):
+        raise SettingsError(f"--init {init}: no part of {spec.name} knows it")
     return found
 
 

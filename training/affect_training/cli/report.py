@@ -51,10 +51,11 @@ def report(
     from affect_training.report.further import read_evaluation
     from affect_training.report.subject import open_subject
     from affect_training.report.write import write_report
+    from affect_training.teachers import names_run
 
     prepare_output(out / "report.html")
     further = tuple(read_evaluation(path) for path in evaluations)
-    if holdout and Path(subject).is_dir():
+    if holdout and names_run(subject):
         raise SettingsError(f"--holdout is for a backend; the run {subject} knows its own")
     faces = hold_out(load_faces(existing(data), CACHE), holdout)
     judged = open_subject(subject, faces, split, device, further, about)

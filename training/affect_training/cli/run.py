@@ -70,6 +70,10 @@ def run(
     tables = [read_run_file(run_file)] if run_file else []
     if tables and tables[0]["recipe"] != recipe:
         raise SettingsError(f"{run_file} is a run of {tables[0]['recipe']!r}, not of {recipe!r}")
+    if devices > 1 and ":" in device:
+        raise SettingsError(
+            f"--device {device} is one device; for {devices} say --device cuda (CUDA_VISIBLE_DEVICES chooses)"
+        )
     if resume and fresh:
         raise SettingsError("--resume and --fresh contradict each other")
     changes = [*tables, parse_assignments(assignments), {"init": init} if init else {}]
@@ -135,6 +139,8 @@ def _train(
     training = Run(folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes, cache=CACHE)
     resumed = not fresh and training.resume()
     tell: Callable[[str], None] = click.echo if is_first_process() else lambda _: None
+    if aux is not None and not config.data.aux:
+        tell(f"--aux {aux} is not used: data.aux names no set")
     tell(f"{spec.name} in {folder} on {training.device.description}, {'resumed' if resumed else 'from the start'}")
     training.fit(tell)
     state = training.state

@@ -38,11 +38,13 @@ def gradcam(network: Opened, crop: torch.Tensor, emotion: int, layer: str | None
         crop: [1, C, S, S], 0-1.
         emotion: Number of the emotion that is explained.
         layer: Name of the layer; what became of the last convolution (after norm, activation and sum) by default.
+
+    Raises:
+        BackendError: There is no such layer, or what it puts out has no places, or it is called more than once.
     """
     from captum.attr import LayerAttribution, LayerGradCam
 
-    if layer is None:
-        layer = network.stages(network.blank(), once=True)[-1][1].name
+    layer = network.with_places(layer)
     face = crop.clone().requires_grad_()
     cam = LayerGradCam(network.logits, network.layer(layer)).attribute(face, target=emotion, relu_attributions=True)
     # A network that cuts its margin away has its map over the rest only.

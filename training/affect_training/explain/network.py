@@ -90,6 +90,20 @@ class Opened:
                 handle.remove()
         return calls
 
+    def with_places(self, layer: str | None) -> str:
+        """Return a layer that Grad-CAM can look at: the one named, or what became of the last convolution.
+
+        Raises:
+            BackendError: There is no such layer, or its output has no places, or it is called more than once.
+        """
+        if layer is None:
+            return self.stages(self.blank(), once=True)[-1][1].name
+        names = [call.name for call in self.trace(self.blank()) if min(call.output.shape[2:]) >= SMALLEST_MAP]
+        if names.count(layer) != 1:
+            known = ", ".join(name for name in dict.fromkeys(names) if names.count(name) == 1)
+            raise BackendError(f"backend {self.name!r}: --layer {layer!r} has no map of places; these have: {known}")
+        return layer
+
     def stages(self, crop: torch.Tensor, *, once: bool = False) -> list[tuple[Call, Call]]:
         """Return (convolution, what became of it) for each convolution whose output still has places.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from affect.errors import MediaError
 from affect.labels import LearnerState
 from affect.learner.evidence import FaceEvidence, face_evidence
 from affect.learner.heads import readings
@@ -76,10 +77,15 @@ def faces_of(data: LabelledSet, seen: Sequence[FrameFaces | None], settings: Lea
         data: The labels.
         seen: One frame an item; None where nothing was seen.
         settings: Which faces are usable.
+
+    Raises:
+        MediaError: None is.
     """
     found = [None if frame is None else face_evidence(frame.learner, settings) for frame in seen]
     rows = np.array([k for k, face in enumerate(found) if face is not None], np.int64)
     faces = [face for face in found if face is not None]
+    if not faces:
+        raise MediaError(f"{data.source} {data.split}: none of {len(data)} pictures has a usable face")
     _, people = np.unique(np.array(data.people), return_inverse=True)
     levels = data.levels()
     return LabelledFaces(

@@ -196,14 +196,27 @@ def write(fitted: Fitted, facts: LearnerFit, document: Path, *, sidecar: bool) -
         The document as written.
     """
     document.parent.mkdir(parents=True, exist_ok=True)
-    name = f"{document.stem}.learner.safetensors" if sidecar else f"{document.stem}.safetensors"
-    heads = save_heads(document.with_name(name), fitted.heads)
+    heads = save_heads(document.with_name(f"{document.stem}.learner.safetensors"), fitted.heads)
     complete = facts.model_copy(update={"emission": dict(fitted.emission), "heads": heads})
     whole = load_sidecar(document).model_copy(update={"learner": complete}) if sidecar else complete
     partial = document.with_name(document.name + ".partial")
     partial.write_text(json.dumps(whole.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
     partial.replace(document)
     return complete
+
+
+def check_document(document: Path) -> None:
+    """See that a document of its own would take nobody's place.
+
+    Raises:
+        SettingsError: It is no `.json`, or weights lie beside it, whose sidecar it would replace.
+    """
+    if document.suffix != ".json":
+        raise SettingsError(f"-o {document}: a fit is a .json, with its heads beside it")
+    if document.with_suffix(".safetensors").exists():
+        raise SettingsError(
+            f"-o {document}: that is the sidecar of weights; leave -o out to keep the fit in it, or name another file"
+        )
 
 
 def own_sidecar(settings: Settings, host: PluginHost) -> Path:

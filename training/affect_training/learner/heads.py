@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from affect.errors import MediaError
 from affect.labels import EMOTIONS, LearnerState
 from affect.learner.heads import READINGS, StateHeads
 from affect_training.learner.auc import JUDGED, Bools, Floats, Ints
@@ -116,7 +117,7 @@ def people_folds(people: Ints, count: int) -> list[Ints]:
 
     there = len(np.unique(people))
     if there < count:
-        raise ValueError(f"{there} people cannot be divided into {count} parts")
+        raise MediaError(f"{there} people with usable faces cannot be divided into {count} parts; it takes {count}")
     return [part.astype(np.int64) for _, part in GroupKFold(count).split(people, groups=people)]
 
 

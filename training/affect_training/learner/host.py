@@ -4,6 +4,8 @@ How often each kind was told in a state, against how often it was told at all, s
 design counts as `prior` turns in each state. The result is a table for `affect.toml`.
 """
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,9 @@ from affect.learner.simulate import DIALOGUE, Case, FacePool, Simulation, simula
 from affect.settings.learner import HmmSettings
 from affect_training.learner.auc import Floats
 from affect_training.learner.timeline import TimelineSession
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+"""Keys that TOML takes without quotes."""
 
 PRIOR = 20.0
 """Turns in each state that the design's table counts as."""
@@ -119,7 +124,7 @@ def as_toml(table: dict[str, dict[LearnerState, float]]) -> str:
     lines = []
     for kind, row in table.items():
         lines += [
-            f"[plugins.hmm.host_evidence.{kind}]",
+            f"[plugins.hmm.host_evidence.{kind if _BARE.fullmatch(kind) else json.dumps(kind)}]",
             *(f"{state.value} = {value:g}" for state, value in row.items()),
             "",
         ]

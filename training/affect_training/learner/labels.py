@@ -169,11 +169,14 @@ def _pictures(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     found = {name: path.read_bytes() for name in names if (path := folder / name).is_file()}
     for archive in sorted(folder.glob("*.tar")):
         if wanted := set(names) - set(found):
-            with tarfile.open(archive) as tar:
-                for member in tar:
-                    name = member.name.removeprefix("./")
-                    if name in wanted and (file := tar.extractfile(member)) is not None:
-                        found[name] = file.read()
+            try:
+                with tarfile.open(archive) as tar:
+                    for member in tar:
+                        name = member.name.removeprefix("./")
+                        if name in wanted and (file := tar.extractfile(member)) is not None:
+                            found[name] = file.read()
+            except (tarfile.TarError, OSError, EOFError) as exc:
+                raise MediaError(f"{archive}: cannot be read as a tar file: {exc}") from exc
     if missing := [name for name in names if name not in found]:
         raise MediaError(
             f"{folder}: {len(missing)} of {len(names)} files are neither here nor in a .tar: {missing[0]}, …"

@@ -211,7 +211,7 @@ def evaluation_part(found: Evaluation) -> list[str]:
         lines += [
             "## Groups",
             "",
-            f"{found.split}, {found.source}. Largest gap in accuracy {found.groups.accuracy_gap:.3f} "
+            f"{found.faces}, {found.source}. Largest gap in accuracy {found.groups.accuracy_gap:.3f} "
             f"(p = {found.groups.accuracy_gap_p:.3g} by chance), in macro recall {found.groups.macro_recall_gap:.3f}.",
             "",
             *table(("group", "faces", "accuracy", "95 %", "macro recall"), rows),

@@ -54,6 +54,7 @@ class Theme:
         with rc_context(
             {
                 "font.family": "DejaVu Sans",
+                "text.parse_math": False,  # names of groups and files may hold a $
                 "font.size": 10,
                 "figure.facecolor": self.paper,
                 "savefig.facecolor": self.paper,

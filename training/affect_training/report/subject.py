@@ -21,7 +21,7 @@ from affect_training.evaluation.report import FITTED_ON, cross_fitted
 from affect_training.report.facts import Answers, CardFacts, find_facts, with_evaluations
 from affect_training.report.further import Further
 from affect_training.report.history import Epoch, read_log
-from affect_training.teachers import installed_host
+from affect_training.teachers import installed_host, names_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Subject:
         provenance: Names and values for a table.
         log: Epochs of a run; empty for a backend.
         best_epoch: Whose weights are judged.
+        views: What of each face is looked at.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Subject:
     provenance: dict[str, Any]
     log: tuple[Epoch, ...] = ()
     best_epoch: int | None = None
+    views: str = "single view"
 
 
 def open_subject(
@@ -78,7 +80,7 @@ def open_subject(
         SettingsError: Figures are of other weights, or nothing is said about a run's data.
         AffectError: The run or backend could not be opened.
     """
-    if Path(name).is_dir():
+    if names_run(name):
         return _of_run(Path(name), data, split_name, device, evaluations, about)
     if about:
         raise SettingsError(f"--about is for the folder of a run; {name} says itself what it has seen")
@@ -95,7 +97,14 @@ def _faces(data: FaceData, split_name: str) -> Split:
 def _of_run(
     folder: Path, data: FaceData, split_name: str, device: str, evaluations: Sequence[Further], about: str | None
 ) -> Subject:
-    from affect_training.export.weights import data_of, exported_sha256, figures_of, licence_of, without_places
+    from affect_training.export.weights import (
+        data_of,
+        exported_sha256,
+        figures_of,
+        licence_of,
+        store_as,
+        without_places,
+    )
     from affect_training.predict import predict_logits
     from affect_training.run import open_run
 
@@ -109,6 +118,7 @@ def _of_run(
         )
     seen = data_of(run.config, kept, about)
     model = run.best()
+    store_as(model)  # what `export` writes, and the sha256 names
     chosen = predict_logits(model, run.validation, run.normalise, run.device)
     temperature = metrics.fit_temperature(chosen, run.validation.labels)
     logits = chosen if split_name == FITTED_ON else predict_logits(model, split, run.normalise, run.device)
@@ -170,6 +180,7 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
         temperature=temperature,
         facts=facts,
         provenance={**facts.training, "judged_on": classifier.device.description},
+        views="each with its mirror image" if getattr(classifier.backend, "mirror", False) else "single view",
     )
 
 

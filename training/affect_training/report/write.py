@@ -56,7 +56,7 @@ def write_report(subject: Subject, out: Path, *, examples: bool = True, progress
     figures = json.dumps({**report.to_json(), **identity}, indent=2) + "\n"
     (out / "report.json").write_text(figures, encoding="utf-8")
     page = out / "report.html"
-    note = f"{subject.facts.summary or 'Report'} · {subject.split_name}, {len(subject.split):,} faces, single view"
+    note = f"{subject.facts.summary or 'Report'} · {subject.split_name}, {len(subject.split):,} faces, {subject.views}"
     write_page(page, subject.name, note, sections, _tiles(subject, report))
     return page
 
@@ -154,7 +154,7 @@ def _examples(subject: Subject, out: Path, progress: Progress) -> list[Section]:
 def _evaluations(subject: Subject) -> list[Section]:
     robust, groups = [], []
     for number, found in enumerate(subject.facts.evaluations):
-        source = f"{found.source} ({found.backend}, {found.split})"
+        source = f"{found.source} ({found.backend}, {found.faces})"
         if found.robustness:
             robust.append(_numbered(plots.robustness_plot(found.robustness, source), number))
         if found.adversarial:

@@ -68,7 +68,7 @@ def test_errors_of_ours_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, ModuleNotFoundError("No module named 'lightning'", name="lightning")) == 1
     assert capsys.readouterr().err == (
-        "affect-train: the package lightning is missing: pip install 'tutor-affect[train]'\n"
+        "affect-train: the package lightning is missing: pip install '.[train]' in a checkout\n"
     )
 
 

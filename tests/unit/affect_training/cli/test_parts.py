@@ -147,3 +147,12 @@ def test_resume_goes_on_with_the_parts_that_were_not_begun() -> None:
     assert "first on cpu (" in said
     assert said.count("resumed") == 1
     assert Path("runs/tiny-pair/second/last.ckpt").exists()
+
+
+def test_what_is_said_last_of_the_start_counts() -> None:
+    Path("pair.toml").write_text('recipe = "tiny-pair"\ninit = "imagenet"\n[train]\nepochs = 1\n')
+    said = call("run", "tiny-pair", "--run-file", "pair.toml", "--init", "none", "--dry-run")
+    assert said.count('"init": "none"') == 2
+    Path("pair.toml").write_text('recipe = "tiny-pair"\nparts.first = 3\n')
+    with pytest.raises(SettingsError, match=r"parts\.first is a table"):
+        call("run", "tiny-pair", "--run-file", "pair.toml", "--dry-run")

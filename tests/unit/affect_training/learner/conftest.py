@@ -59,7 +59,9 @@ def levels(rng: np.random.Generator) -> tuple[float, dict[str, int]]:
     }
 
 
-def write_faces(folder: Path, *, archive: bool = True, seed: int = 0, contrary: bool = False) -> Path:
+def write_faces(
+    folder: Path, *, archive: bool = True, seed: int = 0, contrary: bool = False, people: int = PEOPLE
+) -> Path:
     """Write labels.csv and faces of the splits train and val, as DAiSEE's crops come.
 
     Where they are contrary, the bored ones of val are dark.
@@ -70,8 +72,8 @@ def write_faces(folder: Path, *, archive: bool = True, seed: int = 0, contrary: 
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(ROW)
-        for split, people in (("train", PEOPLE), ("val", 4)):
-            for person in range(people):
+        for split, count in (("train", people), ("val", 4)):
+            for person in range(count):
                 for number in range(FACES):
                     grey, said = levels(rng)
                     if contrary and split == "val":

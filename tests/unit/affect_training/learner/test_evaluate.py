@@ -11,7 +11,7 @@ from affect_training.learner.evaluate import evaluate
 from affect_training.learner.labels import LabelledSet, read_labelled
 from click.testing import CliRunner
 
-from affect.errors import SettingsError
+from affect.errors import MediaError, SettingsError
 from affect.inference.checkpoint import load_sidecar, sidecar_path
 from affect.labels import LearnerState
 from affect.plugins import PluginHost
@@ -81,7 +81,7 @@ def test_a_backend_without_weights_needs_out(toy: Path, toy_faces: Path, tmp_pat
         CliRunner().invoke(learner, arguments, catch_exceptions=False)
     out = tmp_path / "fits" / "bare.json"
     assert f'[learner] fit = "{out}"' in call(*arguments, "--out", out).replace("\n", "")
-    assert out.with_name("bare.safetensors").is_file()
+    assert out.with_name("bare.learner.safetensors").is_file()
     figures = tmp_path / "f.json"
     call(
         *("evaluate", "--data", toy_faces, "--split", "val", "--json", figures, "--backend", "bare"),
@@ -159,3 +159,24 @@ def test_each_run_of_a_study_leaves_other_people_out(
     assert len(left) == study.RUNS
     assert all(left)
     assert sum(map(len, left)) == len(set.union(*left)) == PEOPLE
+
+
+def test_a_fit_of_its_own_takes_nobodys_place(toy: Path, toy_faces: Path, tmp_path: Path) -> None:
+    before = toy.read_bytes(), sidecar_path(toy).read_bytes()
+    arguments = ["fit", "--data", str(toy_faces), "--backend", "toy", "--no-check", *COMMON]
+    for out, told in ((sidecar_path(toy), "sidecar of weights"), (tmp_path / "fit.safetensors", "a fit is a .json")):
+        with pytest.raises(SettingsError, match=told):
+            CliRunner().invoke(learner, [*arguments, "--out", str(out)], catch_exceptions=False)
+    assert (toy.read_bytes(), sidecar_path(toy).read_bytes()) == before
+
+
+def test_what_cannot_be_fitted_is_told(toy: Path, tmp_path: Path) -> None:
+    few = write_faces(tmp_path / "few", people=3)
+    arguments = ["fit", "--data", str(few), "--backend", "toy", *COMMON]
+    with pytest.raises(MediaError, match="3 people with usable faces cannot be divided into 5"):
+        CliRunner().invoke(learner, arguments, catch_exceptions=False)
+    with pytest.raises(MediaError, match="none of 48 pictures has a usable face"):
+        CliRunner().invoke(learner, [*arguments, "--set", "learner.min_quality=1"], catch_exceptions=False)
+    (few / "faces.tar").write_bytes(b"no tar file")
+    with pytest.raises(MediaError, match=r"faces\.tar: cannot be read as a tar file"):
+        CliRunner().invoke(learner, arguments, catch_exceptions=False)

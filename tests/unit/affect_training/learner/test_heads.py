@@ -6,6 +6,7 @@ from affect_training.learner.auc import JUDGED, Floats, auc, centred
 from affect_training.learner.faces import FITTED, LabelledFaces
 from affect_training.learner.heads import HeadOptions, fit_heads, people_folds
 
+from affect.errors import MediaError
 from affect.labels import LearnerState
 from affect.learner.heads import READINGS
 
@@ -134,5 +135,5 @@ def test_folds_keep_people_whole() -> None:
     for k, part in enumerate(parts):
         for other in parts[k + 1 :]:
             assert not set(people[part]) & set(people[other])
-    with pytest.raises(ValueError, match="7 people cannot be divided into 8 parts"):
+    with pytest.raises(MediaError, match=r"7 people .* cannot be divided into 8 parts"):
         people_folds(people, 8)

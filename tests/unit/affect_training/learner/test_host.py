@@ -97,3 +97,10 @@ def test_the_command_takes_a_study(tmp_path: Path) -> None:
     result = CliRunner().invoke(learner, ["fit-host", "--data", str(tmp_path), "--prior", "1"], catch_exceptions=False)
     row = tomllib.loads(result.output)["plugins"]["hmm"]["host_evidence"]["off_task"]
     assert row["boredom"] > row["neutral"]
+
+
+def test_kinds_of_any_name_make_a_table() -> None:
+    row = dict.fromkeys(STATES, 1.5)
+    table = tomllib.loads(as_toml({"asked for help": row, "quiz.failed": row, 'a "b"': row}))["plugins"]["hmm"]
+    assert set(table["host_evidence"]) == {"asked for help", "quiz.failed", 'a "b"'}
+    HmmSettings.model_validate(table)
