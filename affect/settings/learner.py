@@ -89,7 +89,7 @@ class HmmSettings(BaseModel):
         "chosen by simulation: 0.5 takes a state of the first minute for the person's rest",
     )
     baseline_prior_s: float = _sourced(
-        20.0, "Seconds of face at which the baseline counts half; shrinks short sessions to none.", "[D]", gt=0
+        20.0, "Seconds of face at which the baseline counts half; shrinks short sessions to none.", "[D]", ge=0
     )
     host_evidence: dict[str, dict[LearnerState, float]] = _sourced(
         {

@@ -108,7 +108,7 @@ ROW = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.4)
         ({"baseline_weight": 1.1}, "between 0 and 1"),
         ({"tau": 4}, "Extra inputs"),
         ({"tau_c_s": float("nan")}, "finite"),
-        ({"baseline_prior_s": -20}, "greater than 0"),
+        ({"baseline_prior_s": -20}, "greater than or equal to 0"),
         ({"min_share": 3}, "less than or equal to 1"),
     ],
 )
