@@ -77,7 +77,7 @@ def test_refining_nothing_is_nothing(mtcnn: Mtcnn) -> None:
 
 
 def test_the_threshold_of_a_track_is_a_setting(portrait: ByteArray) -> None:
-    strict = Mtcnn(MtcnnSettings(track_threshold=1.1), CPU)
+    strict = Mtcnn(MtcnnSettings(track_threshold=1.0), CPU)
     assert strict.refine([portrait], [PORTRAIT_FACE]) == [None]
 
 
