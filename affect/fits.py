@@ -17,12 +17,8 @@ from affect.settings import Settings
 from affect.settings.fit import LearnerFit
 from affect.settings.root import weights_path
 
-_Stamp = tuple[Path, int]
-_OF_HOST: WeakKeyDictionary[PluginHost, dict[tuple[str, Path | None], BackendFit | None]] = WeakKeyDictionary()
-"""Fits by host, backend and `learner.fit`: a running service keeps the one that belongs to the weights it loaded."""
-
-_KEPT: dict[tuple[_Stamp, _Stamp | None], BackendFit | None] = {}
-"""Fits by document, sidecar and when they changed: read once a process, not once a session."""
+_KEPT: WeakKeyDictionary[PluginHost, dict[tuple[str, Path | None], BackendFit | None]] = WeakKeyDictionary()
+"""Fits by host, backend and `learner.fit`: read once, so that a running service keeps that of the weights it loaded."""
 
 
 def new_estimator(settings: Settings, host: PluginHost) -> Estimator:
@@ -57,7 +53,7 @@ def backend_fit(settings: Settings, host: PluginHost) -> BackendFit | None:
         SettingsError: `learner.fit` names no such document.
         CheckpointError: The fit is damaged, or of other weights than the backend's.
     """
-    kept = _OF_HOST.setdefault(host, {})
+    kept = _KEPT.setdefault(host, {})
     key = settings.inference.backend, settings.learner.fit
     if key not in kept:
         kept[key] = _find(settings, host)
@@ -71,17 +67,7 @@ def _find(settings: Settings, host: PluginHost) -> BackendFit | None:
     document = settings.learner.fit or sidecar
     if document is None:
         return None
-    try:
-        key = _stamp(document), None if sidecar is None else _stamp(sidecar)
-    except OSError as exc:
-        raise SettingsError(f"learner.fit: {document}: {exc.strerror or exc}") from exc
-    if key not in _KEPT:
-        _KEPT[key] = _read(document, sidecar, settings.inference.backend_word)
-    return _KEPT[key]
-
-
-def _stamp(path: Path) -> _Stamp:
-    return path.resolve(), path.stat().st_mtime_ns
+    return _read(document, sidecar, settings.inference.backend_word)
 
 
 def _read(document: Path, sidecar: Path | None, backend: str) -> BackendFit | None:
@@ -97,6 +83,8 @@ def _read(document: Path, sidecar: Path | None, backend: str) -> BackendFit | No
 def _document(path: Path) -> LearnerFit:
     try:
         return LearnerFit.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise SettingsError(f"learner.fit: {path}: {exc.strerror or exc}") from exc
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "file"

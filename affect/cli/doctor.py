@@ -54,7 +54,7 @@ def run(loaded: Loaded, *, as_json: bool, everything: bool) -> int:
         _print(report)
     wrong = [
         *(s.name for s in host.plugins if s.status == "failed"),
-        *host.strays(),
+        *report["strays"].values(),
         *(name for name, result in report["check"].items() if not str(result).startswith("ok")),
     ]
     return 1 if wrong else 0

@@ -48,7 +48,8 @@ class InputSpec(BaseModel):
         if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise ValueError(f"mean and std must be finite and std positive, got {self.mean} and {self.std}")
         points = self.crop.landmarks
-        if len(set(points)) != len(points) or len(points) != LANDMARKS or not all(map(math.isfinite, sum(points, ()))):
+        finite = all(math.isfinite(value) for point in points for value in point)
+        if not finite or len(points) != LANDMARKS or len(set(points)) != LANDMARKS:
             raise ValueError(f"crop.landmarks are {LANDMARKS} different points, got {points}")
         return self
 

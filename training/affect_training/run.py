@@ -4,7 +4,6 @@ Everything random in an epoch follows from (seed, epoch), so a run that was kill
 of an unbroken one. Selection looks at PublicTest only.
 """
 
-import copy
 import json
 import os
 import shutil
@@ -228,7 +227,7 @@ class Run:
             raise SettingsError(f"augment.size: {type(self.model).__name__} scales faces itself, to model.side")
         try:
             with torch.no_grad():
-                copy.deepcopy(self.model).eval()(torch.zeros(2, 1, size, size))
+                self.model.eval()(torch.zeros(2, 1, size, size))
         except RuntimeError as exc:
             first = str(exc).splitlines()[0]
             raise SettingsError(f"augment.size={size}: {type(self.model).__name__} cannot take it: {first}") from exc
