@@ -231,6 +231,8 @@ class Run:
         except RuntimeError as exc:
             first = str(exc).splitlines()[0]
             raise SettingsError(f"augment.size={size}: {type(self.model).__name__} cannot take it: {first}") from exc
+        finally:
+            self.model.train()  # Lightning warns of what begins in eval mode
 
     def _freeze(self) -> None:
         """Let everything learn but what the settings freeze, whatever the network came with."""
