@@ -57,3 +57,10 @@ def start(cpu: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start
         return Run(tmp_path / name, spec, config, faces or tiny_faces(), cpu, aux=aux)
 
     return make
+
+
+def start_again(start: Start) -> Run:
+    """Make the run of that folder once more and let it go on."""
+    one = start()
+    assert one.resume()
+    return one
