@@ -44,6 +44,7 @@ class OffsetReason(StrEnum):
 
     DECAY = "decay"
     FACE_LOST = "face_lost"
+    NO_EVIDENCE = "no_evidence"
     CONSENT_REVOKED = "consent_revoked"
     SESSION_END = "session_end"
 

@@ -62,6 +62,16 @@ class Adopts(Protocol):
         ...
 
 
+@runtime_checkable
+class HasBaseRates(Protocol):
+    """An estimator whose belief drifts to base rates without evidence. An optional part of the interface."""
+
+    @property
+    def base_rates(self) -> dict[LearnerState, float]:
+        """Long-run share of each state."""
+        ...
+
+
 class HmmEstimator:
     """Forward filter: f <- f expm(Q dt), f <- f * L, normalise.
 
@@ -69,7 +79,7 @@ class HmmEstimator:
     so the likelihood of a state is L_s = (sum_k E[s, k] p_k / m_k) ** kappa. (A mean of logarithms,
     sum_k p_k log E[s, k], takes the classifier's doubt for a mixed expression; see docs/learner-model.md.)
     Neighbouring frames are nearly the same picture, so kappa = min(1, dt / tau_c) tempers them: tau_c seconds of
-    frames, however many, weigh as one observation.
+    frames, however many, weigh as one observation. One picture alone counts for `frame_s` at most.
     """
 
     def __init__(self, settings: HmmSettings) -> None:
@@ -110,7 +120,7 @@ class HmmEstimator:
         self._face_t = t
         if np.isfinite(since):
             self.baseline.add(np.asarray(face.probabilities, np.float64), since)
-        return self._weigh(self._log_likelihood(face, since))
+        return self._weigh(self._log_likelihood(face, min(since, self.settings.frame_s)))
 
     def host(self, t: float, kind: str) -> FloatArray:
         """Weigh host evidence; the same kind again within `tau_host_s` counts in proportion."""
@@ -126,8 +136,19 @@ class HmmEstimator:
         """Weigh a report of the true state by `correction_factor`; it is no measurement, so it is not tempered."""
         self.advance(t)
         report = np.zeros(len(STATES))
-        report[STATES.index(state)] = np.log(self.settings.correction_factor)
-        return self._weigh(report)
+        named = STATES.index(state)
+        report[named] = np.log(self.settings.correction_factor)
+        self._weigh(report)
+        least = self.settings.correction_least
+        if self._belief[named] < least:
+            self._belief *= (1 - least) / (1 - self._belief[named])
+            self._belief[named] = least
+        return self._belief.astype(np.float32)
+
+    @property
+    def base_rates(self) -> dict[LearnerState, float]:
+        """Long-run share of each state: what the belief drifts to."""
+        return {state: float(share) for state, share in zip(STATES, self._tables.prior, strict=True)}
 
     @property
     def kinds(self) -> tuple[str, ...]:

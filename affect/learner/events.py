@@ -1,9 +1,12 @@
 """When a belief becomes an event: hysteresis, dwell, cool-down, and a budget of actionable onsets.
 
+What a face suggests must last; what somebody said counts at once.
+
 Every onset gets exactly one offset; nothing is ever emitted twice, nothing ends that did not begin.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from affect.labels import STATES, Evidence, LearnerState, OffsetReason, Phase
@@ -25,10 +28,17 @@ class _Open:
 
 
 class EventPolicy:
-    """Events of one session."""
+    """Events of one session.
 
-    def __init__(self, settings: EventSettings) -> None:
+    Args:
+        settings: Thresholds and times.
+        base_rates: What the belief drifts to without evidence; no state is open on that alone. Without them only
+            `enter` and `leave` count.
+    """
+
+    def __init__(self, settings: EventSettings, base_rates: Mapping[LearnerState, float] | None = None) -> None:
         self.settings = settings
+        self.enter, self.leave = settings.thresholds(base_rates or {})
         self._open: dict[LearnerState, _Open] = {}
         self._since: dict[LearnerState, float] = {}
         self._ended: dict[LearnerState, float] = {}
@@ -42,15 +52,20 @@ class EventPolicy:
         """States that have begun and not ended, and since when, seconds."""
         return {state: held.t_start for state, held in self._open.items()}
 
-    def step(self, estimate: Estimate) -> list[LearnerEvent]:
-        """Take a belief; return the events it causes, offsets first. Nothing begins without evidence."""
-        self._last = estimate
+    def step(self, estimate: Estimate, corrected: LearnerState | None = None) -> list[LearnerEvent]:
+        """Take a belief; return the events it causes, offsets first. Nothing begins without evidence.
+
+        Args:
+            estimate: The belief.
+            corrected: The state that somebody just called the true one: it begins without dwell, cool-down or budget.
+        """
+        before, self._last = self._last, estimate
         events = [self._offset(s, estimate, OffsetReason.DECAY) for s in self._ending(estimate)]
         events += self._updates(estimate)
         if estimate.evidence is Evidence.NONE:
             self._since.clear()
         else:
-            events += self._onsets(estimate)
+            events += self._onsets(estimate, before, corrected)
         return events
 
     def close(self, t: float, reason: OffsetReason) -> list[LearnerEvent]:
@@ -64,7 +79,7 @@ class EventPolicy:
     def _ending(self, estimate: Estimate) -> list[LearnerState]:
         ending = []
         for state, held in self._open.items():
-            if _probability(estimate, state) >= self.settings.leave:
+            if _probability(estimate, state) >= self.leave[state]:
                 held.below_since = None
             elif held.below_since is None:
                 held.below_since = estimate.t
@@ -82,20 +97,26 @@ class EventPolicy:
                 events.append(_event(state, Phase.UPDATE, estimate, held.t_start))
         return events
 
-    def _onsets(self, estimate: Estimate) -> list[LearnerEvent]:
+    def _onsets(
+        self, estimate: Estimate, before: Estimate | None, corrected: LearnerState | None
+    ) -> list[LearnerEvent]:
         events = []
-        for state, timing in self.settings.timing.items():
+        # The likelier first: the budget is for what is most certain.
+        for state in sorted(self.settings.timing, key=lambda s: -_probability(estimate, s) / self.enter[s]):
             p = _probability(estimate, state)
-            if state in self._open or p < self.settings.enter or not self._leads(estimate, state):
+            if state in self._open or p < self.enter[state] or not self._leads(estimate, state):
                 self._since.pop(state, None)
                 self._suppressed_now.discard(state)
                 continue
             since = self._since.setdefault(state, estimate.t)
-            cooled = estimate.t - self._ended.get(state, float("-inf")) >= timing.cooldown_s
-            if estimate.t - since < timing.dwell_s or not cooled or not self._affordable(state, estimate.t):
-                continue
-            if state in self.settings.actionable:
-                self._actionable.append(estimate.t)
+            if state is not corrected:
+                timing = self.settings.timing[state]
+                cooled = estimate.t - self._ended.get(state, float("-inf")) >= timing.cooldown_s
+                lasted = estimate.t - since >= timing.dwell_s or _was_told(estimate, before, state)
+                if not lasted or not cooled or not self._affordable(state, estimate.t):
+                    continue
+                if state in self.settings.actionable:
+                    self._actionable.append(estimate.t)
             self._open[state] = _Open(since, estimate.t, p)
             events.append(_event(state, Phase.ONSET, estimate, since))
         return events
@@ -129,6 +150,13 @@ class EventPolicy:
         # A state that decayed ended when it fell below the threshold, not when we were sure of it.
         t_end = held.below_since if reason is OffsetReason.DECAY and held.below_since is not None else end
         return _event(state, Phase.OFFSET, estimate, held.t_start, t=end, t_end=t_end, reason=reason)
+
+
+def _was_told(estimate: Estimate, before: Estimate | None, state: LearnerState) -> bool:
+    """Whether the host's word made a state likelier: no flicker of a face, so there is nothing to wait for."""
+    return estimate.evidence is Evidence.HOST and (
+        before is None or _probability(estimate, state) > _probability(before, state)
+    )
 
 
 def _probability(estimate: Estimate, state: LearnerState) -> float:

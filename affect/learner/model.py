@@ -6,7 +6,7 @@ import numpy as np
 
 from affect.labels import Evidence, LearnerState, OffsetReason, Presence
 from affect.learner.circumplex import Circumplex
-from affect.learner.estimator import Estimator
+from affect.learner.estimator import Estimator, HasBaseRates
 from affect.learner.events import EventPolicy
 from affect.learner.evidence import face_evidence
 from affect.settings.learner import LearnerSettings
@@ -26,19 +26,29 @@ class LearnerModel:
 
     def __init__(self, settings: LearnerSettings, estimator: Estimator) -> None:
         self.settings = settings
+        rates = estimator.base_rates if isinstance(estimator, HasBaseRates) else None
+        self.policy = EventPolicy(settings.events, rates)
+        self._t = float("-inf")
+        self.forget(estimator)
+
+    def forget(self, estimator: Estimator) -> None:
+        """Begin anew with a fresh estimator, as if nobody had been seen; the clock and cool-downs go on."""
         self.estimator = estimator
-        self.policy = EventPolicy(settings.events)
-        self._circumplex = Circumplex(settings.circumplex)
+        self._circumplex = Circumplex(self.settings.circumplex)
         self._presence = Presence.UNKNOWN
         self._face_t: float | None = None
-        self._start_t: float | None = None
+        self._looking_t: float | None = None
         self._evidence_t = float("-inf")
-        self._t = float("-inf")
 
     @property
     def t(self) -> float:
         """Time of the last thing taken, seconds; minus infinity before the first."""
         return self._t
+
+    @property
+    def evidence_t(self) -> float:
+        """When a face could be read or the host told something, seconds; minus infinity before the first time."""
+        return self._evidence_t
 
     def observe(self, frame: FrameFaces) -> Observation:
         """Take one frame's faces; a frame older than the last one counts as of the last one's time.
@@ -46,8 +56,13 @@ class LearnerModel:
         What is returned, and may be kept, has no embeddings any more: they identify people.
         """
         t = self._time(frame.t)
+        if self._looking_t is None:
+            self._looking_t = t
         face = frame.learner
+        before: list[LearnerEvent] = []
         if face is not None:
+            if self._presence is Presence.PRESENT and self._present(t) is Presence.ABSENT:  # and nothing told the time
+                before = self.tick(t)[1]
             self._face_t = t
         evidence = face_evidence(face, self.settings)
         if evidence is None:
@@ -56,7 +71,7 @@ class LearnerModel:
             states = self.estimator.observe(t, evidence)
             self._circumplex.observe(t, evidence.probabilities, self._rest())
         estimate, events = self._conclude(t, states, Evidence.NONE if evidence is None else Evidence.FACE)
-        return Observation(_without_embeddings(frame), estimate, tuple(events))
+        return Observation(_without_embeddings(frame), estimate, (*before, *events))
 
     def host(self, t: float, kind: str) -> tuple[Estimate, list[LearnerEvent]]:
         """Take evidence of the host (an answer, a hint request, …).
@@ -70,7 +85,7 @@ class LearnerModel:
     def correct(self, t: float, state: LearnerState) -> tuple[Estimate, list[LearnerEvent]]:
         """Take the learner's or tutor's word for the true state; recorded as an event of its own."""
         t = self._time(t)
-        estimate, events = self._conclude(t, self.estimator.correct(t, state), Evidence.HOST)
+        estimate, events = self._conclude(t, self.estimator.correct(t, state), Evidence.HOST, state)
         return estimate, [_plain_event(state.value, CORRECTED, estimate, t), *events]
 
     def tick(self, t: float) -> tuple[Estimate, list[LearnerEvent]]:
@@ -84,8 +99,6 @@ class LearnerModel:
 
     def _time(self, t: float) -> float:
         self._t = max(self._t, t)
-        if self._start_t is None:
-            self._start_t = self._t
         return self._t
 
     def _rest(self) -> FloatArray | None:
@@ -95,7 +108,9 @@ class LearnerModel:
         mean, strength = self.estimator.rest
         return np.asarray(self._circumplex.of(mean) * strength, np.float32)
 
-    def _conclude(self, t: float, states: FloatArray, evidence: Evidence) -> tuple[Estimate, list[LearnerEvent]]:
+    def _conclude(
+        self, t: float, states: FloatArray, evidence: Evidence, corrected: LearnerState | None = None
+    ) -> tuple[Estimate, list[LearnerEvent]]:
         if evidence is not Evidence.NONE:
             self._evidence_t = t
         before = self._presence
@@ -108,14 +123,17 @@ class LearnerModel:
         if self._presence is Presence.ABSENT:
             # Nobody there: what was open ends, and nothing begins on the drift of the belief alone.
             events[:0] = self.policy.close(t, OffsetReason.FACE_LOST)
+        elif evidence is Evidence.NONE and t - self._evidence_t >= self.settings.blind_s:
+            events += self.policy.close(t, OffsetReason.NO_EVIDENCE)
         elif evidence is not Evidence.NONE or t - self._evidence_t >= self.settings.hold_s:
-            events += self.policy.step(estimate)
+            events += self.policy.step(estimate, corrected)
         return estimate, events
 
     def _present(self, t: float) -> Presence:
+        if self._looking_t is None:
+            return Presence.UNKNOWN  # without a camera nobody knows
         if self._face_t is None:
-            assert self._start_t is not None
-            return Presence.ABSENT if t - self._start_t >= self.settings.absent_s else Presence.UNKNOWN
+            return Presence.ABSENT if t - self._looking_t >= self.settings.absent_s else Presence.UNKNOWN
         if t - self._face_t >= self.settings.absent_s:
             return Presence.ABSENT
         return Presence.PRESENT

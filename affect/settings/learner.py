@@ -4,7 +4,7 @@ They are settings so that a study can change them. What is fitted on people is n
 (`affect.settings.fit`), and belongs to one backend.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,12 @@ class HmmSettings(BaseModel):
     min_share: float = _sourced(
         0.03, "Shares are not taken smaller than this: a rare class's ratio would be all noise.", "[D]", ge=0, le=1
     )
+    frame_s: float = _sourced(
+        2.0,
+        "A single picture, the first or one after a gap, counts for at most this long, seconds.",
+        "[D], not in the design, which lets one weigh as much as tau_c_s of them: then one blink makes an onset",
+        gt=0,
+    )
     tau_c_s: float = _sourced(
         2.0,
         "Frames closer than this are one observation: the likelihood is raised to min(1, dt / tau), seconds.",
@@ -109,7 +115,14 @@ class HmmSettings(BaseModel):
     )
 
     correction_factor: float = _sourced(
-        8.0, "How much likelier a state becomes when the learner or tutor says it is the true one.", "[D]"
+        8.0, "How much likelier a state becomes when the learner or tutor says it is the true one.", "[D]", ge=1
+    )
+    correction_least: float = _sourced(
+        0.6,
+        "Its probability is at least this then, however sure the face was of another.",
+        "[D], not in the design",
+        ge=0,
+        lt=1,
     )
 
     @model_validator(mode="after")
@@ -124,8 +137,12 @@ class HmmSettings(BaseModel):
                 raise ValueError(f"emission.{state} must be {len(EMOTIONS)} positive numbers that sum to 1, got {row}")
         for pair, value in self.affinities.items():
             names = pair.split("-")
-            if len(names) != 2 or not set(names) <= set(STATES) or value < 0:
+            if len(set(names)) != 2 or not set(names) <= set(STATES) or value < 0:
                 raise ValueError(f"affinities.{pair}: expected STATE-STATE = number, states {', '.join(STATES)}")
+            if f"{names[1]}-{names[0]}" in self.affinities:
+                raise ValueError(f"affinities.{pair} is named twice, in both orders")
+        if min(self.class_shares.values()) < 0 or max(self.class_shares.values()) <= 0:
+            raise ValueError("class_shares must not be negative, and not all zero")
         for kind, row_by_state in self.host_evidence.items():
             if set(row_by_state) != set(STATES) or min(row_by_state.values()) <= 0:
                 raise ValueError(f"host_evidence.{kind} must give a positive number for each of {', '.join(STATES)}")
@@ -196,8 +213,11 @@ class CircumplexSettings(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> "CircumplexSettings":
-        _require_all(self.valence, EMOTIONS, "valence")
-        _require_all(self.arousal, EMOTIONS, "arousal")
+        for name in ("valence", "arousal"):
+            table: dict[Emotion, float] = getattr(self, name)
+            _require_all(table, EMOTIONS, name)
+            if max(map(abs, table.values())) > 1:
+                raise ValueError(f"{name}: expected numbers from -1 to 1")
         return self
 
 
@@ -227,6 +247,19 @@ class EventSettings(BaseModel):
     )
     leave: float = _sourced(
         0.15, "Probability below which a state ends.", "chosen by simulation; the design proposed .40"
+    )
+    enter_odds: float = _sourced(
+        1.8,
+        "A state may begin only at this many times the odds of its base rate, whatever `enter` says.",
+        "chosen by simulation (docs/learner-model.md); not in the design",
+        ge=1,
+    )
+    leave_odds: float = _sourced(
+        1.3,
+        "A state ends below this many times the odds of its base rate, whatever `leave` says: a belief that has "
+        "drifted back there knows nothing.",
+        "chosen by simulation (docs/learner-model.md); not in the design",
+        gt=1,
     )
     leave_s: float = _sourced(
         3.0, "How long it must stay below, seconds.", "chosen by simulation; the design proposed 2", ge=0
@@ -262,7 +295,26 @@ class EventSettings(BaseModel):
                 f"expected 0 < leave <= enter < 1 and 0 <= margin < 1, got leave {self.leave}, "
                 f"enter {self.enter}, margin {self.margin}"
             )
+        if self.leave_odds > self.enter_odds:
+            raise ValueError(f"expected leave_odds <= enter_odds, got {self.leave_odds} and {self.enter_odds}")
+        if N in self.timing:
+            raise ValueError("timing.neutral: neutral makes no events")
+        if strange := set(self.actionable) - set(self.timing):
+            raise ValueError(f"actionable: no events of {', '.join(sorted(strange))}")
         return self
+
+    def thresholds(
+        self, base_rates: Mapping[LearnerState, float]
+    ) -> tuple[dict[LearnerState, float], dict[LearnerState, float]]:
+        """Return the probabilities at which each state with events may begin, and below which it ends."""
+
+        def over(odds: float, state: LearnerState) -> float:
+            rate = base_rates.get(state, 0.0)
+            return odds * rate / (1 - rate + odds * rate)
+
+        enter = {state: max(self.enter, over(self.enter_odds, state)) for state in self.timing}
+        leave = {state: max(self.leave, over(self.leave_odds, state)) for state in self.timing}
+        return enter, leave
 
 
 class LearnerSettings(BaseModel):
@@ -284,5 +336,17 @@ class LearnerSettings(BaseModel):
         "[D]",
         ge=0,
     )
+    blind_s: float = _sourced(
+        30.0,
+        "Without evidence for this long open states end, though somebody may be there: nobody knows any more.",
+        "[D], not in the design",
+        gt=0,
+    )
     circumplex: CircumplexSettings = Field(default_factory=CircumplexSettings)
     events: EventSettings = Field(default_factory=EventSettings)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "LearnerSettings":
+        if self.hold_s > self.blind_s:
+            raise ValueError(f"expected hold_s <= blind_s, got {self.hold_s} and {self.blind_s}")
+        return self

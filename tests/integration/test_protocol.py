@@ -460,13 +460,16 @@ async def test_less_than_a_frame_a_second_is_a_rate_too(serve: Serve, grey_jpeg:
 
 
 async def test_time_passes_without_a_camera(serve: Serve) -> None:
-    async with serve({"learner": {"absent_s": 0.3}}) as service, peer(service) as p:
+    table = {"learner": {"hold_s": 0.1, "blind_s": 0.5, "absent_s": 0.1}}
+    async with serve(table) as service, peer(service) as p:
         await p.hello()
         await p.send("evidence", kind="typed_frustration")
-        await asyncio.sleep(0.5)
-        await p.send("evidence", kind="typed_frustration")
-        event = await p.until("event", lambda m: m["event"]["data"]["phase"] == "absent")
-        assert event["event"]["data"]["t"] >= 0.5
+        onset = (await p.until("event"))["event"]["data"]
+        assert (onset["state"], onset["phase"], onset["evidence"]) == ("frustration", "onset", "host")
+        offset = (await p.until("event", lambda m: m["event"]["data"]["phase"] == "offset"))["event"]["data"]
+        assert (offset["state"], offset["reason"]) == ("frustration", "no_evidence")
+        assert offset["t"] >= onset["t"] + 0.5
+        assert service.sessions[p.of("welcome")[0]["session"]].snapshot().presence == "unknown"  # nobody looked
 
 
 async def test_frames_that_fail_do_not_stop_the_clock(serve: Serve, grey_jpeg: bytes) -> None:

@@ -72,8 +72,9 @@ def test_the_host_may_give_evidence_of_known_kinds_only(make_host: MakeHost) -> 
 def test_a_correction_is_an_event(make_host: MakeHost) -> None:
     session = new_session("anna", SETTINGS, make_host())
     session.observe(frame(0.0))
-    (event,) = session.correct(1.0, LearnerState.BOREDOM)
+    event, onset = session.correct(1.0, LearnerState.BOREDOM)
     assert (event.data.state, event.data.phase, event.data.t) == ("boredom", "corrected", 1.0)
+    assert (onset.data.state, onset.data.phase, onset.data.t) == ("boredom", "onset", 1.0)
 
 
 def test_the_end_closes_what_is_open(make_host: MakeHost) -> None:

@@ -6,12 +6,12 @@ from scipy.linalg import expm
 from affect.errors import ErrorCode, ProtocolError
 from affect.labels import EMOTIONS, STATES, Emotion, LearnerState
 from affect.learner.dynamics import rate_matrix
-from affect.learner.estimator import HmmEstimator
+from affect.learner.estimator import HasBaseRates, HmmEstimator
 from affect.learner.evidence import FaceEvidence
 from affect.settings.learner import HmmSettings
 from affect.types import FloatArray
 
-PLAIN = HmmSettings(baseline_weight=0.0, tau_c_s=4.0, tau_host_s=10.0, correction_factor=8.0, min_share=0.03)
+PLAIN = HmmSettings(frame_s=100.0, baseline_weight=0.0, tau_c_s=4.0, tau_host_s=10.0, correction_factor=8.0, min_share=0.03)
 PI = np.array([0.29, 0.24, 0.17, 0.09, 0.14, 0.04, 0.03])
 Q = rate_matrix(PLAIN)
 E = np.array([PLAIN.emission[s] for s in STATES])
@@ -203,8 +203,33 @@ def test_kinds_are_those_of_the_settings() -> None:
     assert list(HmmEstimator(PLAIN).kinds) == sorted(HmmEstimator(PLAIN).kinds)
 
 
+def test_a_single_picture_counts_for_frame_s_at_most() -> None:
+    face, brief = showing(Emotion.ANGRY), PLAIN.model_copy(update={"frame_s": 1.0})
+    estimator = HmmEstimator(brief)
+    first = estimator.observe(0.0, face)
+    np.testing.assert_allclose(first, posterior(PI, likelihood(face, 0.25)), atol=1e-6)
+    after_a_gap = posterior(first.astype(np.float64) @ expm(Q * 60), likelihood(face, 0.25))
+    np.testing.assert_allclose(estimator.observe(60.0, face), after_a_gap, atol=1e-6)
+
+
+def test_a_correction_makes_a_state_as_likely_as_it_must_be_and_keeps_the_others_in_proportion() -> None:
+    estimator = HmmEstimator(HmmSettings())
+    for k in range(200):
+        before = estimator.observe(k / 5, showing(Emotion.HAPPY, 0.98)).astype(np.float64)
+    found = estimator.correct(39.8, LearnerState.FRUSTRATION)
+    named = STATES.index(LearnerState.FRUSTRATION)
+    assert found[named] == pytest.approx(0.6)
+    np.testing.assert_allclose(np.delete(found, named) / 0.4, np.delete(before, named) / (1 - before[named]), rtol=1e-4)
+
+
+def test_base_rates_are_what_the_belief_drifts_to() -> None:
+    estimator = HmmEstimator(PLAIN)
+    assert isinstance(estimator, HasBaseRates)
+    np.testing.assert_allclose([estimator.base_rates[s] for s in STATES], estimator.advance(9.0), rtol=1e-5)
+
+
 def test_a_correction_makes_the_named_state_eight_times_likelier() -> None:
-    found = HmmEstimator(PLAIN).correct(0.0, LearnerState.BOREDOM)
+    found = HmmEstimator(PLAIN.model_copy(update={"correction_least": 0.0})).correct(0.0, LearnerState.BOREDOM)
     odds = of(found, LearnerState.BOREDOM) / (1 - of(found, LearnerState.BOREDOM))
     assert odds == pytest.approx(8 * 0.14 / 0.86, rel=1e-4)
 

@@ -287,6 +287,81 @@ def test_a_second_refusal_is_counted_again() -> None:
     assert events.open_states == {}
 
 
+def test_the_budget_is_for_what_is_most_certain() -> None:
+    events = policy(**QUICK, budget_per_minute=1, enter=0.25, leave=0.2, margin=0)
+    found = events.step(belief(0.0, confusion=0.31, frustration=0.5))
+    assert [e.kind for e in found] == ["frustration"]
+    assert events.suppressed == 1
+
+
+# Base rates
+
+RATES = {N: 0.29, E: 0.24, C: 0.17, F: 0.09, B: 0.14, D: 0.04, S: 0.03}
+
+
+def test_what_drifted_back_to_its_base_rate_is_over() -> None:
+    low = EventSettings.model_validate({"enter": 0.3, "leave": 0.15, "margin": 0, "enter_odds": 2, "leave_odds": 1.25})
+    for state, rate in RATES.items():
+        if state is N:
+            continue
+        events = EventPolicy(low, RATES)
+        hold(events, 0, 3, **{state.value: 0.9})
+        assert list(events.open_states) == [state]
+        hold(events, 3.5, 10, **{state.value: rate})
+        assert events.open_states == {}
+    without = EventPolicy(low)
+    hold(without, 0, 3, engagement=0.9)
+    hold(without, 3.5, 100, engagement=0.24)
+    assert list(without.open_states) == [E]  # nobody said what the base rates are
+
+
+def test_thresholds_are_the_higher_of_probability_and_odds() -> None:
+    given = EventSettings.model_validate({"enter": 0.3, "leave": 0.15, "enter_odds": 2, "leave_odds": 1.25})
+    enter, leave = given.thresholds(RATES)
+    assert enter[E] == pytest.approx(0.48 / 1.24)  # odds .24 / .76, twice
+    assert leave[E] == pytest.approx(0.3 / 1.06)
+    assert (enter[S], leave[S]) == (0.3, 0.15)
+    assert N not in enter
+    assert set(given.thresholds({})[0].values()) == {0.3}
+
+
+# What somebody said
+
+
+def said(t: float, **shares: float) -> Estimate:
+    return replace(belief(t, **shares), evidence=Evidence.HOST)
+
+
+def test_what_the_host_tells_begins_at_once() -> None:
+    events = EventPolicy(SETTINGS)
+    events.step(belief(0.0, boredom=0.2))
+    assert told(events.step(said(1.0, boredom=0.8))) == [("boredom", "onset", 1.0)]
+
+
+def test_what_the_host_tells_does_not_hasten_what_it_makes_no_likelier() -> None:
+    events = EventPolicy(SETTINGS)
+    events.step(belief(0.0, boredom=0.8))
+    assert events.step(said(1.0, boredom=0.75)) == []
+
+
+def test_what_the_host_tells_waits_for_cool_down_and_budget() -> None:
+    events = policy(budget_per_minute=0)
+    assert events.step(said(0.0, boredom=0.8)) == []
+    events = EventPolicy(SETTINGS)
+    hold(events, 0, 2, delight=0.8)
+    hold(events, 2.5, 4.5, delight=0.1)
+    assert events.step(said(5.0, delight=0.8)) == []
+
+
+def test_a_correction_waits_for_nothing() -> None:
+    events = policy(budget_per_minute=0)
+    assert told(events.step(said(0.0, boredom=0.8), B)) == [("boredom", "onset", 0.0)]
+    assert events.suppressed == 0
+    hold(events, 0.5, 3.0, boredom=0.1)
+    assert events.open_states == {}
+    assert told(events.step(said(3.5, boredom=0.8), B)) == [("boredom", "onset", 3.5)]  # within its cool-down
+
+
 # Whatever the beliefs are
 
 

@@ -14,7 +14,7 @@ from affect.settings.fit import LearnerFit
 from affect.settings.learner import FittedSettings, HmmSettings
 from affect.types import FloatArray
 
-PLAIN = FittedSettings(baseline_weight=0.0, tau_c_s=4.0, tau_heads_s=10.0, max_ratio=8.0)
+PLAIN = FittedSettings(frame_s=100.0, baseline_weight=0.0, tau_c_s=4.0, tau_heads_s=10.0, max_ratio=8.0)
 PI = stationary(PLAIN)
 KNOWN = (LearnerState.NEUTRAL, LearnerState.ENGAGEMENT, LearnerState.CONFUSION, LearnerState.FRUSTRATION)
 STATE = {state: STATES.index(state) for state in STATES}
@@ -110,7 +110,7 @@ def test_heads_are_tempered_by_a_time_of_their_own(dt: float, kappa: float) -> N
 @pytest.mark.parametrize("found", [None, heads()])
 def test_what_heads_cannot_read_is_evidence_as_of_hmm(found: StateHeads | None) -> None:
     """A backend without heads, or a face without the embedding."""
-    fitted, plain = FittedEstimator(PLAIN), HmmEstimator(HmmSettings(baseline_weight=0.0, tau_c_s=4.0))
+    fitted, plain = FittedEstimator(PLAIN), HmmEstimator(HmmSettings(frame_s=100.0, baseline_weight=0.0, tau_c_s=4.0))
     fitted.adopt(a_fit(found))
     for k in range(10):
         seen = face(emotion=Emotion.SAD)

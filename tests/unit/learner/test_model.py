@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -260,6 +261,80 @@ def test_a_correction_is_recorded_first_and_moves_the_belief() -> None:
     assert (first.kind, first.phase, first.t, first.evidence) == ("frustration", "corrected", 1.0, "host")
     assert (first.t_end, first.reason) == (None, None)
     assert estimate.states[STATES.index(LearnerState.FRUSTRATION)] > 0.25
+
+
+def test_what_the_host_tells_begins_though_no_face_can_be_read() -> None:
+    made = LearnerModel(LearnerSettings(), HmmEstimator(HmmSettings()))
+    run(made, (frame(t, yaw=45.0) for t in times(0, 10)))
+    found = named(made.host(10.0, "typed_frustration")[1])
+    assert ("frustration", "onset") in found
+
+
+@pytest.mark.parametrize("state", [s for s in STATES if s is not LearnerState.NEUTRAL])
+def test_a_correction_opens_the_state_whatever_the_face_says(state: LearnerState) -> None:
+    made = LearnerModel(LearnerSettings(), HmmEstimator(HmmSettings()))
+    run(made, (frame(t, Emotion.NEUTRAL) for t in times(0, 30)))
+    _, events = made.correct(30.0, state)
+    assert named(events)[0] == (state.value, "corrected")
+    assert state in made.policy.open_states
+
+
+# What nobody knows any more
+
+
+@pytest.mark.parametrize("state", [s for s in STATES if s is not LearnerState.NEUTRAL])
+def test_nothing_stays_open_on_what_the_belief_drifts_to(state: LearnerState) -> None:
+    made = LearnerModel(LearnerSettings(blind_s=1e6), HmmEstimator(HmmSettings()))
+    run(made, (frame(t) for t in times(0, 3)))
+    made.correct(3.0, state)
+    assert state in made.policy.open_states
+    run(made, (frame(t, yaw=45.0) for t in times(3, 600, fps=1)))
+    assert made.policy.open_states == {}
+
+
+def test_without_evidence_open_states_end() -> None:
+    slow = HmmSettings.model_validate({"half_lives_s": dict.fromkeys(STATES, 10_000)})
+    made = LearnerModel(LearnerSettings(blind_s=12.0), HmmEstimator(slow))
+    run(made, (frame(t) for t in times(0, 3)))
+    made.correct(3.0, LearnerState.BOREDOM)
+    events = run(made, (frame(t, quality=0.1) for t in times(3, 30)))
+    (offset,) = [e for e in events if e.phase == "offset"]
+    assert (offset.kind, offset.reason, offset.evidence) == ("boredom", "no_evidence", "none")
+    assert offset.t == pytest.approx(15.0)
+    assert made.evidence_t == 3.0
+
+
+def test_one_strong_picture_is_no_event() -> None:
+    made = LearnerModel(LearnerSettings(), HmmEstimator(HmmSettings(tau_c_s=20.0)))
+    plain = (PI @ np.array([HmmSettings().emission[s] for s in STATES])).astype(np.float32)
+    events = run(made, [frame(0.0, Emotion.SURPRISE, share=0.98)])
+    for t in times(0.2, 20):
+        events += run(made, [replace(frame(t), faces=(replace(frame(t).faces[0], probabilities=plain),))])
+    assert named(events) == [("presence", "present")]
+
+
+def test_a_face_after_an_absence_that_nobody_noticed() -> None:
+    """The host let no time pass; what was open belongs to whoever was there before."""
+    slow = HmmSettings.model_validate({"half_lives_s": dict.fromkeys(STATES, 10_000)})
+    made = model(slow)
+    run(made, (frame(t, Emotion.HAPPY) for t in times(0, 30)))
+    assert list(made.policy.open_states) == [LearnerState.DELIGHT]
+    events = made.observe(frame(40.0, Emotion.HAPPY)).events
+    assert named(events) == [("delight", "offset"), ("presence", "absent"), ("presence", "present")]
+    assert events[0].reason == "face_lost"
+
+
+def test_a_model_forgets_but_its_clock_goes_on() -> None:
+    made = model()
+    run(made, (frame(t, Emotion.HAPPY) for t in times(0, 30)))
+    made.end(OffsetReason.CONSENT_REVOKED)
+    made.forget(HmmEstimator(HMM))
+    estimate, events = made.tick(31.0)
+    np.testing.assert_allclose(estimate.states, PI, rtol=1e-5)
+    assert (estimate.presence, estimate.valence, events) == (Presence.UNKNOWN, None, [])
+    assert made.evidence_t == float("-inf")
+    assert named(made.observe(frame(20.0)).events) == [("presence", "present")]
+    assert made.t == 31.0
 
 
 # Time and end
