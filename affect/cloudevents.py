@@ -30,7 +30,9 @@ class EventData(BaseModel):
     t: float = Field(description="When the event was made.")
     t_start: float = Field(description="Since when the state has held.")
     t_end: float | None = Field(description="When it ended; only in an offset.")
-    reason: str | None = Field(description="Why it ended: decay | face_lost | no_evidence | consent_revoked | session_end.")
+    reason: str | None = Field(
+        description="Why it ended: decay | face_lost | no_evidence | consent_revoked | session_end."
+    )
     evidence: str = Field(description="face | host | none")
     model: str = Field(description="Backend, estimator and version.")
     config: str = Field(description="Fingerprint of the effective learner settings.")

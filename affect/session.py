@@ -10,6 +10,7 @@ from affect.cloudevents import CloudEvent, EventNumbering, describe_model, finge
 from affect.errors import AffectError
 from affect.fits import new_estimator
 from affect.labels import LearnerState, OffsetReason
+from affect.learner.estimator import Estimator
 from affect.learner.model import LearnerModel
 from affect.plugins import PluginHost
 from affect.settings import Settings
@@ -29,6 +30,7 @@ class LearnerSession:
     tracker: Tracker
     model: LearnerModel
     numbering: EventNumbering
+    fresh_estimator: Callable[[], Estimator]
     estimate: Estimate | None = None
 
     def observe(self, frame: FrameFaces) -> tuple[Observation, list[CloudEvent]]:
@@ -37,8 +39,11 @@ class LearnerSession:
         Raises:
             AffectError: The learner model failed on them: an estimator plugin may raise anything.
         """
-        observation = self._ask(lambda: self.model.observe(frame))
+        observation, events = self._ask(lambda: self._wrapped(self.model.observe(frame)))
         self.estimate = observation.estimate
+        return observation, events
+
+    def _wrapped(self, observation: Observation) -> tuple[Observation, list[CloudEvent]]:
         return observation, self._wrap(observation.events)
 
     def host(self, t: float, kind: str) -> list[CloudEvent]:
@@ -61,6 +66,18 @@ class LearnerSession:
     def end(self, reason: OffsetReason, t: float | None = None) -> list[CloudEvent]:
         """Close all open states."""
         return self._wrap(self.model.end(reason, t))
+
+    def revoke(self, t: float) -> list[CloudEvent]:
+        """End open states because consent was revoked, and forget what was told: belief, baseline, tracks.
+
+        Raises:
+            AffectError: The estimator could not be made anew.
+        """
+        events = self.end(OffsetReason.CONSENT_REVOKED, t)
+        self.estimate = None
+        self.tracker = self.tracker.anew()
+        self._ask(lambda: self.model.forget(self.fresh_estimator()))
+        return events
 
     def _ask(self, question: Callable[[], T]) -> T:
         try:
@@ -85,10 +102,14 @@ def new_session(name: str, settings: Settings, host: PluginHost) -> LearnerSessi
     Raises:
         AffectError: The estimator is unknown or could not be created.
     """
+    vision = settings.vision
+    # Another face is followed only after absence was told: what was open does not pass on to somebody else.
+    vision = vision.model_copy(update={"switch_s": max(vision.switch_s, settings.learner.absent_s)})
     return LearnerSession(
         name=name,
         # Sessions that start together look for faces at different times.
-        tracker=Tracker(settings.vision, phase=(crc32(name.encode()) % 1000) / 1000),
+        tracker=Tracker(vision, phase=(crc32(name.encode()) % 1000) / 1000),
         model=LearnerModel(settings.learner, new_estimator(settings, host)),
+        fresh_estimator=lambda: new_estimator(settings, host),
         numbering=EventNumbering(name, describe_model(settings), fingerprint(settings)),
     )

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from affect.labels import Evidence, LearnerState, OffsetReason, Presence
+from affect.errors import AffectError
+from affect.labels import STATES, Evidence, LearnerState, OffsetReason, Presence
 from affect.learner.circumplex import Circumplex
 from affect.learner.estimator import Estimator, HasBaseRates
 from affect.learner.events import EventPolicy
@@ -111,6 +112,9 @@ class LearnerModel:
     def _conclude(
         self, t: float, states: FloatArray, evidence: Evidence, corrected: LearnerState | None = None
     ) -> tuple[Estimate, list[LearnerEvent]]:
+        states = np.asarray(states, np.float32)
+        if states.shape != (len(STATES),) or not np.isfinite(states).all():
+            raise AffectError(f"the estimator answered {states}, expected {len(STATES)} finite probabilities")
         if evidence is not Evidence.NONE:
             self._evidence_t = t
         before = self._presence

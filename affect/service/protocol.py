@@ -90,7 +90,9 @@ class Evidence(Message):
 
     type: Literal["evidence"] = "evidence"
     kind: str = Field(max_length=64, description="answer_correct, answer_wrong, hint_request, …; see the settings.")
-    t: float | None = Field(default=None, description="Seconds on the frames' clock; now when absent.")
+    t: float | None = Field(
+        default=None, description="Seconds on the session's clock, as in `observation.t`; now when absent."
+    )
 
 
 class Correct(Message):
@@ -98,7 +100,9 @@ class Correct(Message):
 
     type: Literal["correct"] = "correct"
     state: LearnerState
-    t: float | None = Field(default=None, description="Seconds on the frames' clock; now when absent.")
+    t: float | None = Field(
+        default=None, description="Seconds on the session's clock, as in `observation.t`; now when absent."
+    )
 
 
 class Ping(Message):
@@ -257,6 +261,11 @@ class Status(Message):
     failed: int = Field(description="Frames that gave an error, in all.")
     latency_ms: Latency | None
     presence: str
+    evidence_age_s: float | None = Field(
+        description="Since a face could be read or the host told something; null before the first time. With "
+        "`presence: present` and a high age somebody is there whose face cannot be read."
+    )
+    suppressed: int = Field(description="Onsets held back by the budget of actionable ones, in all.")
     consent: bool
     backend_ok: bool
 

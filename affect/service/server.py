@@ -118,8 +118,11 @@ class AffectService:
             self._timer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._timer
-        for session in self.sessions.values():
-            session.end(CloseCode.GOING_AWAY, "the service stops")
+        for name, session in self.sessions.items():
+            try:
+                session.end(CloseCode.GOING_AWAY, "the service stops")
+            except Exception:  # an estimator plugin may raise; the others end all the same
+                log.exception("session %s failed", name)
         for _ in range(20):  # the sockets send their offsets and close themselves
             if not sum(self._per_address.values()):
                 break

@@ -4,6 +4,7 @@ All methods run on the event loop. A session outlives its sockets for a while, s
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from affect.errors import AffectError, ErrorCode, FrameError, PolicyError
 from affect.labels import Evidence as EvidenceLabel
 from affect.labels import LearnerState, OffsetReason, Presence
 from affect.pipeline import FrameEngine, FrameJob
+from affect.service.clock import SessionClock
 from affect.service.messages import observation_message
 from affect.service.protocol import (
     CloseCode,
@@ -35,6 +37,7 @@ from affect.types import Frame
 
 _FLOW_INTERVAL_S = 1.0
 _TICK_AFTER_S = 1.0
+_STUCK_S = 5.0  # an engine that answers nothing for so long does not stop the time
 
 
 class Listener(Protocol):
@@ -78,15 +81,10 @@ class ServiceSession:
         self._waiting: tuple[FrameHeader, bytes, float] | None = None
         self._working: asyncio.Task[None] | None = None
         self._generation = 0
-        # The clock: the client's time minus ours, from the frame that arrived fastest.
-        self._offset: float | None = None
-        self._born = time.monotonic()
-        self._last_seq = -1
-        self._last_t: float | None = None
-        # A learner who comes back may count anew; `_shift` keeps the session's own clock running on.
-        self._new_source, self._shift = False, 0.0
+        self._clock = SessionClock(settings.max_skew_s)
+        self._learner_left = time.monotonic()
         self._credit, self._credit_at = max(settings.max_fps, 1.0), time.monotonic()
-        self._last_frame_at = time.monotonic()
+        self._last_frame_at = self._analysed_at = time.monotonic()
         self.received = self.dropped = self.failed = self.observed = 0
         self.backend_ok = True
         self._dropped_told, self._flow_at = 0, 0.0
@@ -103,7 +101,7 @@ class ServiceSession:
                 self.learner_socket.take(Error(code=ErrorCode.REPLACED, message=reason, fatal=True))
                 self.learner_socket.finish(CloseCode.REPLACED, reason)
             self.learner_socket = socket
-            self._new_source = True
+            self._clock.new_source()
         self.listeners[socket] = observations
         self.idle_since = None
 
@@ -111,7 +109,7 @@ class ServiceSession:
         """Forget a socket; without any the session becomes idle."""
         self.listeners.pop(socket, None)
         if self.learner_socket is socket:
-            self.learner_socket = None
+            self.learner_socket, self._learner_left = None, time.monotonic()
         if not self.listeners:
             self.idle_since = time.monotonic()
 
@@ -145,11 +143,13 @@ class ServiceSession:
     # What clients send
 
     def set_consent(self, *, granted: bool) -> None:
-        """Grant or revoke; revoking ends open states and drops what waits."""
-        if self.consent and not granted:
+        """Grant or revoke; revoking ends open states, drops what waits and forgets what faces told."""
+        if self.ended:
+            return
+        revoked, self.consent = self.consent and not granted, granted  # first: nothing below may keep a grant alive
+        if revoked:
             self._drop_buffers()
-            self._emit(self.learner.end(OffsetReason.CONSENT_REVOKED, self._now()))
-        self.consent = granted
+            self._emit(self.learner.revoke(self._now()))
 
     def push(self, header: FrameHeader, image: bytes) -> None:
         """Take a frame into the mailbox.
@@ -158,13 +158,14 @@ class ServiceSession:
             PolicyError: No consent.
             FrameError: Out of order, from the future, or too many a second.
         """
+        if self.ended:
+            return
         if not self.consent:
             raise PolicyError("no frame is accepted before `consent` is granted for this session")
         now = time.monotonic()
         self._check_rate(now)
-        header = self._on_session_clock(header)
-        self._check_order(header, now)
-        self._last_seq, self._last_t, self._last_frame_at = header.seq, header.t, now
+        header = self._clock.take(header, self.learner.model.t)
+        self._last_frame_at = now
         self.received += 1
         if self._waiting is not None:
             self.dropped += 1
@@ -180,27 +181,37 @@ class ServiceSession:
             ProtocolError: No such kind.
             FrameError: `t` is ahead of the session's clock.
         """
-        self._emit(self.learner.host(self._at(t), kind))
+        if not self.ended:
+            self._emit(self.learner.host(self._clock.at(t, self.learner.model.t), kind))
 
     def correct(self, t: float | None, state: LearnerState) -> None:
         """Take somebody's word for the true state; raises as `host`."""
-        self._emit(self.learner.correct(self._at(t), state))
+        if not self.ended:
+            self._emit(self.learner.correct(self._clock.at(t, self.learner.model.t), state))
 
     def end(self, code: CloseCode = CloseCode.NORMAL, reason: str = "the session ended") -> None:
         """End the session: offsets go out, buffers are dropped, its sockets close."""
         if self.ended:
             return
         self.ended = True
-        self._drop_buffers()
-        self._emit(self.learner.end(OffsetReason.SESSION_END, self._now()))
         self.consent = False
-        for listener in list(self.listeners):
-            listener.finish(code, reason)
+        self._drop_buffers()
+        try:
+            self._emit(self.learner.end(OffsetReason.SESSION_END, self._now()))
+        finally:
+            for listener in list(self.listeners):
+                listener.finish(code, reason)
 
     def tick(self) -> None:
         """Let time pass when no frame does it, and report the status when it is time; called about once a second."""
         now = time.monotonic()
-        if self.consent and self._offset is not None and now - self._last_frame_at >= _TICK_AFTER_S:
+        left = self.learner_socket is None and now - self._learner_left >= self._settings.resume_s
+        if self.consent and self.listeners and left:  # a tutor stays; whoever comes next may be somebody else
+            self.set_consent(granted=False)
+            self.broadcast_snapshot()
+        watched = self.consent and self._clock.running
+        idle = now - self._last_frame_at >= _TICK_AFTER_S or now - self._analysed_at >= _STUCK_S
+        if idle and (watched or self.learner.model.policy.open_states):
             self._emit(self.learner.tick(self._now()))
         if now - self._status_at >= self._settings.status_s:
             self._broadcast(self._status(now))
@@ -208,24 +219,7 @@ class ServiceSession:
     # Inside
 
     def _now(self) -> float:
-        """The present on the frames' clock; before the first frame, seconds since the session began."""
-        if self._offset is None:
-            return max(self.learner.model.t, time.monotonic() - self._born)
-        return time.monotonic() + self._offset
-
-    def _at(self, t: float | None) -> float:
-        """Return when something happened: now, or `t` unless it would push the session's clock ahead."""
-        now = self._now()
-        if t is None or self._offset is None:
-            return now  # before the first frame there is no clock that `t` could be on
-        t += self._shift
-        if t > now + self._settings.max_skew_s:
-            raise FrameError(
-                f"t {t:.1f} is {t - now:.1f} s ahead of the session's clock, at most {self._settings.max_skew_s:g} s "
-                "are accepted",
-                code=ErrorCode.FRAME_FROM_FUTURE,
-            )
-        return t
+        return self._clock.now(self.learner.model.t)
 
     def _check_rate(self, now: float) -> None:
         """A bucket of one second's frames, one at least, that refills at `max_fps`."""
@@ -235,40 +229,6 @@ class ServiceSession:
         if self._credit < 1:
             raise FrameError(f"more than {most:g} frames a second", code=ErrorCode.RATE_LIMITED)
         self._credit -= 1
-
-    def _on_session_clock(self, header: FrameHeader) -> FrameHeader:
-        """Translate a frame's time; the first frame of a new learner socket may start a new count and clock."""
-        if self._new_source:
-            self._new_source = False
-            self._last_seq = -1
-            last = self._last_t
-            if last is not None or np.isfinite(self.learner.model.t):  # what the host told has started the clock
-                ahead = header.t + self._shift - self._now()
-                if abs(ahead) > self._settings.max_skew_s or (last is not None and header.t + self._shift <= last):
-                    self._shift -= ahead
-        elif self.learner.model.t - (header.t + self._shift) > self._settings.max_skew_s:
-            self._shift = self._now() - header.t  # the client's clock stood still, a suspended machine's for one
-        return header.model_copy(update={"t": header.t + self._shift}) if self._shift else header
-
-    def _check_order(self, header: FrameHeader, now: float) -> None:
-        if header.seq <= self._last_seq or (self._last_t is not None and header.t <= self._last_t):
-            raise FrameError(
-                f"frame seq {header.seq}, t {header.t:.3f} after seq {self._last_seq}, t {self._last_t}; both grow",
-                code=ErrorCode.FRAME_OUT_OF_ORDER,
-            )
-        if not np.isfinite(header.t):
-            raise FrameError("t must be a finite number of seconds", code=ErrorCode.FRAME_FROM_FUTURE)
-        offset = header.t - now
-        if self._offset is None:
-            self._offset = offset
-        elif offset > self._offset + self._settings.max_skew_s:
-            raise FrameError(
-                f"t is {offset - self._offset:.1f} s ahead of the session's clock, at most "
-                f"{self._settings.max_skew_s:g} s are accepted",
-                code=ErrorCode.FRAME_FROM_FUTURE,
-            )
-        else:
-            self._offset = max(self._offset, offset)
 
     async def _work(self) -> None:
         """Send the mailbox through the engine until it is empty."""
@@ -285,6 +245,7 @@ class ServiceSession:
         frame = Frame(header.t, header.seq, image)
         try:
             faces = await asyncio.wrap_future(self._engine.submit(FrameJob(frame, self.learner.tracker)))
+            self._analysed_at = time.monotonic()
             if generation != self._generation:
                 return  # consent was revoked meanwhile
             observation, events = self.learner.observe(faces)
@@ -292,7 +253,8 @@ class ServiceSession:
             self.failed += 1
             self._broadcast(Error(code=exc.code, message=exc.message, ref=header.seq))
             if generation == self._generation:
-                self._emit(self.learner.tick(header.t))  # time passes, whatever became of the picture
+                with contextlib.suppress(AffectError):  # a failing estimator was told just now
+                    self._emit(self.learner.tick(header.t))  # time passes, whatever became of the picture
             return
         for code, message in faces.warnings:
             self._broadcast(Error(code=ErrorCode(code), message=message, ref=header.seq))
@@ -335,6 +297,7 @@ class ServiceSession:
 
     def _status(self, now: float) -> Status:
         estimate = self.learner.estimate
+        evidence_t = self.learner.model.evidence_t
         span = now - self._status_at
         fps = (self.observed - self._observed_told) / span if span > 0 else 0.0
         self._status_at, self._observed_told = now, self.observed
@@ -350,6 +313,8 @@ class ServiceSession:
             failed=self.failed,
             latency_ms=latency,
             presence=(estimate.presence if estimate else Presence.UNKNOWN).value,
+            evidence_age_s=round(max(self._now() - evidence_t, 0.0), 1) if np.isfinite(evidence_t) else None,
+            suppressed=self.learner.model.policy.suppressed,
             consent=self.consent,
             backend_ok=self.backend_ok,
         )

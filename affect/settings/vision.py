@@ -35,9 +35,10 @@ class VisionSettings(BaseModel):
         description="A face found again near its last place within this time keeps its track id.",
     )
     switch_s: float = Field(
-        default=3.0,
+        default=5.0,
         ge=0,
-        description="The session follows another face when the learner's is gone this long.",
+        description="The session follows another face when the learner's is gone this long, and for "
+        "learner.absent_s at least.",
     )
     all_faces: bool = Field(default=False, description="Classify every face, not only the learner's.")
 

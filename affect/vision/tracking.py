@@ -48,6 +48,10 @@ class Tracker:
         self._missing_since: float | None = None
         self._size: tuple[int, int] | None = None
 
+    def anew(self) -> "Tracker":
+        """Return a tracker as this one was before its first frame."""
+        return Tracker(self.settings, self._phase)
+
     def frame_size(self, width: int, height: int) -> None:
         """Say how large the next frame is; another size than before means another camera, so tracks end."""
         if self._size not in (None, (width, height)):

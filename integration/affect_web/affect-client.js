@@ -39,13 +39,13 @@
  * @typedef {object} Evidence Something the host saw the learner do.
  * @property {"evidence"} type
  * @property {string} kind
- * @property {number} [t] Seconds on the frames' clock; now when absent.
+ * @property {number} [t] Seconds on the session's clock, as in `observation.t`; now when absent.
  */
 /**
  * @typedef {object} Correct Which state is true, says the learner or the tutor.
  * @property {"correct"} type
  * @property {string} state
- * @property {number} [t] Seconds on the frames' clock; now when absent.
+ * @property {number} [t] Seconds on the session's clock, as in `observation.t`; now when absent.
  */
 /**
  * @typedef {object} Ping
@@ -393,7 +393,7 @@ export class AffectClient extends EventTarget {
   /**
    * Tell what the learner did.
    * @param {string} kind One of `welcome.evidence`.
-   * @param {number} [t] Seconds on the frames' clock; now when absent.
+   * @param {number} [t] Seconds on the session's clock, as in `observation.t`; now when absent.
    * @returns {boolean} Whether it was sent.
    */
   sendEvidence(kind, t) {
@@ -403,7 +403,7 @@ export class AffectClient extends EventTarget {
   /**
    * Tell which state is true.
    * @param {string} state One of `welcome.states`.
-   * @param {number} [t] Seconds on the frames' clock; now when absent.
+   * @param {number} [t] Seconds on the session's clock, as in `observation.t`; now when absent.
    * @returns {boolean} Whether it was sent.
    */
   sendCorrect(state, t) {

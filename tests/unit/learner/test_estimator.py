@@ -11,7 +11,9 @@ from affect.learner.evidence import FaceEvidence
 from affect.settings.learner import HmmSettings
 from affect.types import FloatArray
 
-PLAIN = HmmSettings(frame_s=100.0, baseline_weight=0.0, tau_c_s=4.0, tau_host_s=10.0, correction_factor=8.0, min_share=0.03)
+PLAIN = HmmSettings(
+    frame_s=100.0, baseline_weight=0.0, tau_c_s=4.0, tau_host_s=10.0, correction_factor=8.0, min_share=0.03
+)
 PI = np.array([0.29, 0.24, 0.17, 0.09, 0.14, 0.04, 0.03])
 Q = rate_matrix(PLAIN)
 E = np.array([PLAIN.emission[s] for s in STATES])

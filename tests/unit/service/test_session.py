@@ -1,16 +1,28 @@
 """A session of the service around an engine whose answers the test holds back."""
 
 import asyncio
+import time
 from concurrent.futures import Future
 
 import numpy as np
 import pytest
 
 from affect.cloudevents import CloudEvent
-from affect.labels import EMOTIONS
+from affect.errors import PolicyError
+from affect.labels import EMOTIONS, STATES, LearnerState
 from affect.pipeline import FrameJob
 from affect.plugins import PluginHost
-from affect.service.protocol import CloseCode, Event, Flow, FrameHeader, ObservationMessage, ServerMessage
+from affect.service.protocol import (
+    CloseCode,
+    Error,
+    Event,
+    Flow,
+    FrameHeader,
+    ObservationMessage,
+    ServerMessage,
+    Snapshot,
+    Status,
+)
 from affect.service.session import ServiceSession
 from affect.session import new_session
 from affect.settings import Settings
@@ -140,3 +152,141 @@ async def test_the_newest_frame_waits_and_the_others_are_counted(
     await settle()
     assert [m.seq for m in ear.of(ObservationMessage) if isinstance(m, ObservationMessage)] == [1, 5]
     assert len(ear.of(Event)) == 1  # present
+
+
+def kinds(published: list[CloudEvent]) -> list[tuple[str, str]]:
+    return [(event.data.state, event.data.phase) for event in published]
+
+
+async def test_a_revocation_forgets_what_faces_told_and_the_host_may_go_on(
+    session: ServiceSession, engine: HeldEngine, published: list[CloudEvent]
+) -> None:
+    push(session, 1)
+    await settle()
+    engine.answer(0)
+    await settle()
+    session.correct(None, LearnerState.BOREDOM)
+    session.set_consent(granted=False)
+    assert kinds(published)[-1] == ("boredom", "offset")
+    assert session.snapshot().states is None
+    assert session.snapshot().presence == "unknown"
+    model = session.learner.model
+    rates = [session.learner.fresh_estimator().advance(0.0)[STATES.index(s)] for s in STATES]
+    np.testing.assert_allclose(model.estimator.advance(model.t), rates, rtol=1e-6)
+    session.host(None, "typed_frustration")
+    assert kinds(published)[-1] == ("frustration", "onset")
+
+
+async def test_what_the_host_opened_ends_without_a_camera(
+    session: ServiceSession, published: list[CloudEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.set_consent(granted=False)
+    session.correct(None, LearnerState.BOREDOM)
+    now = time.monotonic()
+    for later in range(2, 40, 2):
+        monkeypatch.setattr(time, "monotonic", lambda later=later: now + later)
+        session.tick()
+    assert kinds(published)[-1] == ("boredom", "offset")
+    assert published[-1].data.reason in ("decay", "no_evidence")
+
+
+class Broken:
+    """What an estimator plugin may do."""
+
+    kinds, rest = (), None
+
+    def advance(self, t: float) -> np.ndarray:
+        return np.full(len(STATES), np.nan, np.float32)
+
+    def observe(self, t: float, face: object) -> np.ndarray:
+        return self.advance(t)
+
+
+async def test_an_estimator_that_answers_nonsense_costs_the_frame_and_no_grant(
+    session: ServiceSession, engine: HeldEngine, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.correct(None, LearnerState.BOREDOM)
+    monkeypatch.setattr(session.learner.model, "estimator", Broken())
+    push(session, 1)
+    await settle()
+    engine.answer(0)
+    await settle()
+    assert session.failed == 1
+    (error,) = ear.of(Error)
+    assert isinstance(error, Error)
+    assert "the estimator answered" in error.message
+    session.set_consent(granted=False)
+    assert session.consent is False
+    with pytest.raises(PolicyError):
+        push(session, 2)
+
+
+async def test_a_grant_ends_with_the_learner_though_a_tutor_stays(
+    session: ServiceSession, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tutor = Ear()
+    session.listen(tutor, learner=False, observations=False)
+    session.leave(ear)
+    session.tick()
+    assert session.snapshot().consent
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 301)
+    session.tick()
+    assert not session.snapshot().consent
+    (told,) = tutor.of(Snapshot)
+    assert isinstance(told, Snapshot)
+    assert told.consent is False
+
+
+async def test_an_ended_session_takes_nothing(
+    session: ServiceSession, engine: HeldEngine, published: list[CloudEvent]
+) -> None:
+    session.correct(None, LearnerState.BOREDOM)
+    session.end()
+    told = list(published)
+    session.set_consent(granted=True)
+    push(session, 1)
+    session.host(None, "typed_frustration")
+    session.correct(None, LearnerState.CONFUSION)
+    await settle()
+    assert (session.consent, session.received, engine.jobs, published) == (False, 0, [], told)
+    assert kinds(told)[-1] == ("boredom", "offset")
+
+
+async def test_a_stuck_engine_does_not_stop_the_time(
+    session: ServiceSession, engine: HeldEngine, published: list[CloudEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    push(session, 1)
+    await settle()
+    engine.answer(0)
+    await settle()
+    for k in range(2, 60):  # the backend hangs while frames go on
+        monkeypatch.setattr(time, "monotonic", lambda k=k: now + k / 5)
+        session.push(FrameHeader(seq=k, t=0.1 + k / 5), b"a picture")
+        session.tick()
+    assert kinds(published) == [("presence", "present"), ("presence", "absent")]
+
+
+async def test_status_tells_a_face_that_cannot_be_read_from_a_calm_one(
+    session: ServiceSession, engine: HeldEngine, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+
+    def status(later: float) -> Status:
+        monkeypatch.setattr(time, "monotonic", lambda: now + later)
+        session.tick()
+        told = ear.of(Status)[-1]
+        assert isinstance(told, Status)
+        return told
+
+    assert status(6).evidence_age_s is None
+    push(session, 1)
+    await settle()
+    engine.answer(0)
+    await settle()
+    assert status(12).evidence_age_s == pytest.approx(6, abs=0.2)
+    for _ in range(3):
+        session.host(None, "typed_frustration")
+    assert status(18).evidence_age_s == pytest.approx(6, abs=0.2)
+    assert status(24).suppressed == 0
