@@ -1,7 +1,7 @@
 """`affect bench learner`: the estimator and event policy against what others do, on simulated learners.
 
 The estimator sees the face only, as the others do; below it, the same one that is told only what the host saw, and
-both.
+both; and what it found in one session against the truth of the next, which is what chance finds.
 """
 
 import json
@@ -30,7 +30,10 @@ from affect.types import Face, FrameFaces, LearnerEvent
 
 OURS, PRIOR = "this estimator", "base rates alone"
 HOST_ONLY, BOTH = "host evidence only", "face and host evidence"
+CHANCE = "this estimator, another learner"
 OBSERVED_CASE = "faces as fitted"
+
+_Answer = tuple[list[Segment], Ints, Floats]
 
 
 def run(
@@ -52,11 +55,14 @@ def run(
     results = {}
     for number, case in enumerate(cases(settings, host)):
         rng = np.random.default_rng([seed, number])
-        scores = {name: Score() for name in (OURS, HOST_ONLY, BOTH, *RIVALS, PRIOR)}
+        scores = {name: Score() for name in (OURS, CHANCE, HOST_ONLY, BOTH, *RIVALS, PRIOR)}
         truth_switches = Score()
+        of_the_last: _Answer | None = None
         for _ in track(range(sessions), description=case.name, console=Console(stderr=True), transient=True):
             simulation = simulate(truth_settings, case, pool, seconds=minutes * 60, fps=fps, rng=rng)
-            _score_session(scores, simulation, settings, host, truth_settings)
+            if of_the_last is not None:
+                add_session(scores[CHANCE], simulation.t, simulation.states, *of_the_last)
+            of_the_last = _score_session(scores, simulation, settings, host, truth_settings)
             truth_switches.switches += int(np.count_nonzero(np.diff(simulation.states)))
             truth_switches.hours += float(simulation.t[-1]) / 3600
         results[case.name] = scores
@@ -88,7 +94,7 @@ def face_pool(host: PluginHost, backend: str) -> FacePool:
 
 def run_model(
     simulation: Simulation, settings: Settings, host: PluginHost, *, face: bool = True, told: bool = False
-) -> tuple[list[Segment], Ints, Floats]:
+) -> _Answer:
     """Run the learner model as the service does; return its detections, the label shown, and the belief.
 
     Args:
@@ -117,10 +123,12 @@ def run_model(
 
 def _score_session(
     scores: dict[str, Score], simulation: Simulation, settings: Settings, host: PluginHost, truth: HmmSettings
-) -> None:
+) -> _Answer:
+    """Score one session; return what was found by the face."""
+    answers = {}
     for name, face, told in ((OURS, True, False), (HOST_ONLY, False, True), (BOTH, True, True)):
-        found, shown, belief = run_model(simulation, settings, host, face=face, told=told)
-        add_session(scores[name], simulation.t, simulation.states, found, shown, belief)
+        answers[name] = run_model(simulation, settings, host, face=face, told=told)
+        add_session(scores[name], simulation.t, simulation.states, *answers[name])
     for name, rival in RIVALS.items():
         labels, distribution = rival(simulation, truth)
         add_session(
@@ -134,6 +142,7 @@ def _score_session(
     prior = np.tile(stationary(truth), (len(simulation.t), 1))
     quiet = np.full(len(simulation.t), STATES.index(LearnerState.NEUTRAL), np.int64)
     add_session(scores[PRIOR], simulation.t, simulation.states, [], quiet, prior)
+    return answers[OURS]
 
 
 def _frame(t: float, number: int, p: Floats, *, readable: bool) -> FrameFaces:

@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from affect.errors import AffectError, ErrorCode, PolicyError, ProtocolError
 from affect.labels import EMOTIONS, STATES
 from affect.service.auth import token_accepted
+from affect.service.bucket import TokenBucket
 from affect.service.framing import unpack_frame
 from affect.service.outbox import Outbox, OutboxFullError
 from affect.service.policy import check_consent
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from affect.service.server import AffectService
 
 _CLOSE_S = 1.0  # how long a peer may take to read our last words
-_MAX_TEXT = 65_536  # characters; refused before it is parsed, since every wrong item of a long list costs memory
+MAX_TEXT = 65_536  # characters; refused before it is parsed, since every wrong item of a long list costs memory
 
 _CLOSE_OF = {
     ErrorCode.BAD_HELLO: CloseCode.BAD_HELLO,
@@ -65,6 +66,15 @@ class _UnreadableError(ProtocolError):
         self.ref = ref
 
 
+async def close(socket: ServerConnection, code: CloseCode, reason: str) -> None:
+    """Close a socket; a peer that does not read is cut off."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await socket.close(code, reason.encode()[:120].decode(errors="ignore"))
+    except TimeoutError:
+        socket.transport.abort()
+
+
 class Connection:
     """Serves one socket until it closes.
 
@@ -80,6 +90,8 @@ class Connection:
         self._session: ServiceSession | None = None
         self._hello: Hello | None = None
         self._end: asyncio.Future[AffectError | tuple[CloseCode, str]] = asyncio.get_running_loop().create_future()
+        rate = self._settings.service.max_messages
+        self._texts = TokenBucket(rate, max(10 * rate, 1.0))
         self._plain = socket.subprotocol == LISTEN_SUBPROTOCOL
 
     async def run(self) -> None:
@@ -101,7 +113,7 @@ class Connection:
                 else:
                     self._outbox.close()
                     await asyncio.wait([writer], timeout=_CLOSE_S)
-                    await self._socket.close(*end)
+                    await close(self._socket, *end)
         finally:
             self._session.leave(self)
             reader.cancel()
@@ -152,6 +164,7 @@ class Connection:
         session = self._service.open_session(message.session)
         self._session = session
         same_run = resume is not None and resume.run in (None, session.learner.numbering.run)
+        self._socket.protocol.max_message_size = service.max_message_bytes  # who is let in may send pictures
         self._greet(session, message, resumed=known and same_run)
 
     def _greet(self, session: ServiceSession, hello: Hello, *, resumed: bool) -> None:
@@ -194,6 +207,11 @@ class Connection:
             message = None
             try:
                 if isinstance(data, str):
+                    if not self._texts.take():
+                        raise ProtocolError(
+                            f"more than {self._settings.service.max_messages:g} messages a second",
+                            code=ErrorCode.RATE_LIMITED,
+                        )
                     message = _parse(data)
                     self._handle(message)
                 else:
@@ -293,14 +311,13 @@ class Connection:
 
     async def _close_with(self, error: AffectError) -> None:
         """Say why, then close; a peer that does not read is cut off."""
-        code = _CLOSE_OF.get(error.code, CloseCode.INTERNAL)
         try:
             async with asyncio.timeout(_CLOSE_S):
                 if not self._plain:
                     await self._socket.send(_error(error, fatal=True).model_dump_json())
-                await self._socket.close(code, error.message.encode()[:120].decode(errors="ignore"))
         except (TimeoutError, ConnectionClosed):
             self._socket.transport.abort()
+        await close(self._socket, _CLOSE_OF.get(error.code, CloseCode.INTERNAL), error.message)
 
 
 def _parse(text: str) -> object:
@@ -309,9 +326,9 @@ def _parse(text: str) -> object:
     Raises:
         _UnreadableError: Too long, not JSON, an unknown type, or wrong fields; names the first.
     """
-    if len(text) > _MAX_TEXT:
+    if len(text) > MAX_TEXT:
         raise _UnreadableError(
-            f"a text message has at most {_MAX_TEXT} characters, this one {len(text)}", ErrorCode.BAD_MESSAGE
+            f"a text message has at most {MAX_TEXT} characters, this one {len(text)}", ErrorCode.BAD_MESSAGE
         )
     try:
         message: object = CLIENT_ADAPTER.validate_json(text)

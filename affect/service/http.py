@@ -6,7 +6,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -63,7 +62,7 @@ class HttpDoor:
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return a response, or None to go on with the websocket handshake."""
-        path = urlsplit(request.path).path
+        path = request.path.partition("?")[0]
         if path == "/healthz":
             return _json(HTTPStatus.OK, {"alive": True})
         if path == "/readyz":

@@ -20,8 +20,8 @@ class OutboxFullError(Exception):
 class Outbox:
     """Messages for one socket, in order.
 
-    Observations, status and flow replace an unsent one of their kind; an `update` replaces an unsent update of the
-    same state. Everything else is kept. Replayed events, of which there are at most a ring full, do not count.
+    Observations, status, flow and snapshots replace an unsent one of their kind; an `update` replaces an unsent update
+    of the same state. Everything else is kept. Replayed events, of which there are at most a ring full, do not count.
 
     Args:
         capacity: Messages kept before `put` raises.
@@ -45,8 +45,9 @@ class Outbox:
             return
         key = _coalescing_key(message)
         if key is not None and key in self._items:
-            # An update moves to the end: later than the events between, as it happened.
-            del self._items[key]
+            if not isinstance(message, Snapshot):  # which stays where it is, before the events that were missed
+                # An update moves to the end: later than the events between, as it happened.
+                del self._items[key]
             self._live -= 1
         elif self._live >= self._capacity and not _replayed(message):
             raise OutboxFullError

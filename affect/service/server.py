@@ -18,7 +18,7 @@ from affect.fits import new_estimator
 from affect.pipeline import FrameEngine
 from affect.plugins import PluginHost
 from affect.service.auth import check_bind
-from affect.service.connection import Connection
+from affect.service.connection import MAX_TEXT, Connection, close
 from affect.service.http import HttpDoor
 from affect.service.protocol import LISTEN_SUBPROTOCOL, SUBPROTOCOL, CloseCode
 from affect.service.session import ServiceSession
@@ -29,6 +29,9 @@ from affect.sinks import SinkFanout
 log = logging.getLogger(__name__)
 
 _TIMER_S = 1.0
+_STOP_S = 2.0
+_WRITE_LIMIT = 2**17  # bytes that wait for a peer before we wait for it too
+_DEAF_BYTES = 16 * _WRITE_LIMIT  # pongs wait without a limit: this much and the peer does not read
 
 
 class AffectService:
@@ -53,6 +56,8 @@ class AffectService:
         self.sessions: dict[str, ServiceSession] = {}
         self._sinks = SinkFanout(host)
         self._per_address: Counter[str] = Counter()
+        self._sockets: set[ServerConnection] = set()
+        self._deaf_since: dict[ServerConnection, float] = {}
         self._door = HttpDoor(settings.service, self.health)
         self._server: Server | None = None
         self._timer: asyncio.Task[None] | None = None
@@ -101,9 +106,10 @@ class AffectService:
             process_request=self._door.answer,
             subprotocols=[SUBPROTOCOL, LISTEN_SUBPROTOCOL],  # type: ignore[list-item]
             compression=None,  # pictures do not compress, and events are short
-            max_size=service.max_message_bytes,
+            max_size=MAX_TEXT,  # until `hello` was accepted
             max_queue=4,
-            write_limit=2**17,
+            write_limit=_WRITE_LIMIT,
+            open_timeout=service.hello_timeout_s,
             ping_interval=service.heartbeat_s,
             ping_timeout=service.heartbeat_s,
             close_timeout=2,
@@ -127,10 +133,14 @@ class AffectService:
             if not sum(self._per_address.values()):
                 break
             await asyncio.sleep(0.05)
+        await asyncio.to_thread(self._sinks.close)  # before anything that a peer could hold up
         if self._server is not None:
             self._server.close(code=CloseCode.GOING_AWAY, reason="service stops")
-            await self._server.wait_closed()
-        await asyncio.to_thread(self._sinks.close)
+            try:
+                await asyncio.wait_for(self._server.wait_closed(), _STOP_S)
+            except TimeoutError:  # a peer that does not read, or one that never asked for anything
+                for socket in self._sockets:
+                    socket.transport.abort()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["AffectService"]:
@@ -170,20 +180,23 @@ class AffectService:
         peer = socket.remote_address
         address = str(peer[0]) if peer else "unknown"
         if self._stopping:
-            await socket.close(CloseCode.GOING_AWAY, "the service stops")
+            await close(socket, CloseCode.GOING_AWAY, "the service stops")
             return
         if self._per_address[address] >= self.settings.service.max_connections_per_address:
-            await socket.close(CloseCode.TRY_LATER, "too many connections from this address")
+            await close(socket, CloseCode.TRY_LATER, "too many connections from this address")
             return
         self._per_address[address] += 1
+        self._sockets.add(socket)
         try:
             await Connection(self, socket).run()
         except ConnectionClosed:
             pass
         except Exception:
             log.exception("connection failed")
-            await socket.close(CloseCode.INTERNAL, "internal error")
+            await close(socket, CloseCode.INTERNAL, "internal error")
         finally:
+            self._sockets.discard(socket)
+            self._deaf_since.pop(socket, None)
             self._per_address[address] -= 1
             if not self._per_address[address]:
                 del self._per_address[address]  # nobody needs to know who was here
@@ -193,6 +206,7 @@ class AffectService:
         while True:
             await asyncio.sleep(_TIMER_S)
             now = time.monotonic()
+            self._drop_deaf(now)
             for name, session in list(self.sessions.items()):
                 try:
                     session.tick()
@@ -205,3 +219,14 @@ class AffectService:
                         del self.sessions[name]
                 except Exception:
                     log.exception("session %s failed", name)
+
+    def _drop_deaf(self, now: float) -> None:
+        """Cut off peers that do not read: neither a close nor a ping of ours would ever reach them."""
+        for socket in self._sockets:
+            waiting = socket.transport.get_write_buffer_size()
+            if waiting <= _WRITE_LIMIT:
+                self._deaf_since.pop(socket, None)
+                continue
+            since = self._deaf_since.setdefault(socket, now)
+            if waiting > _DEAF_BYTES or now - since >= self.settings.service.heartbeat_s:
+                socket.transport.abort()

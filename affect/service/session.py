@@ -17,6 +17,7 @@ from affect.errors import AffectError, ErrorCode, FrameError, PolicyError
 from affect.labels import Evidence as EvidenceLabel
 from affect.labels import LearnerState, OffsetReason, Presence
 from affect.pipeline import FrameEngine, FrameJob
+from affect.service.bucket import TokenBucket
 from affect.service.clock import SessionClock
 from affect.service.messages import observation_message
 from affect.service.protocol import (
@@ -83,7 +84,7 @@ class ServiceSession:
         self._generation = 0
         self._clock = SessionClock(settings.max_skew_s)
         self._learner_left = time.monotonic()
-        self._credit, self._credit_at = max(settings.max_fps, 1.0), time.monotonic()
+        self._frames = TokenBucket(settings.max_fps, max(settings.max_fps, 1.0))
         self._last_frame_at = self._analysed_at = time.monotonic()
         self.received = self.dropped = self.failed = self.observed = 0
         self.backend_ok = True
@@ -98,8 +99,8 @@ class ServiceSession:
         if learner:
             if self.learner_socket is not None:
                 reason = "this learner connected with another socket"
+                self.learner_socket.finish(CloseCode.REPLACED, reason)  # first: a full outbox must not say otherwise
                 self.learner_socket.take(Error(code=ErrorCode.REPLACED, message=reason, fatal=True))
-                self.learner_socket.finish(CloseCode.REPLACED, reason)
             self.learner_socket = socket
             self._clock.new_source()
         self.listeners[socket] = observations
@@ -163,7 +164,8 @@ class ServiceSession:
         if not self.consent:
             raise PolicyError("no frame is accepted before `consent` is granted for this session")
         now = time.monotonic()
-        self._check_rate(now)
+        if not self._frames.take():
+            raise FrameError(f"more than {self._settings.max_fps:g} frames a second", code=ErrorCode.RATE_LIMITED)
         header = self._clock.take(header, self.learner.model.t)
         self._last_frame_at = now
         self.received += 1
@@ -220,15 +222,6 @@ class ServiceSession:
 
     def _now(self) -> float:
         return self._clock.now(self.learner.model.t)
-
-    def _check_rate(self, now: float) -> None:
-        """A bucket of one second's frames, one at least, that refills at `max_fps`."""
-        most = self._settings.max_fps
-        self._credit = min(max(most, 1.0), self._credit + (now - self._credit_at) * most)
-        self._credit_at = now
-        if self._credit < 1:
-            raise FrameError(f"more than {most:g} frames a second", code=ErrorCode.RATE_LIMITED)
-        self._credit -= 1
 
     async def _work(self) -> None:
         """Send the mailbox through the engine until it is empty."""

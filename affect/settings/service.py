@@ -40,5 +40,8 @@ class ServiceSettings(BaseModel):
     max_connections_per_address: int = Field(default=1000, ge=1)
     max_message_bytes: int = Field(default=8 * 2**20, ge=1024)
     max_fps: float = Field(default=60.0, gt=0, description="Frames a second a session may send.")
+    max_messages: float = Field(
+        default=20.0, gt=0, description="Text messages a second a socket may send, ten times as many at once."
+    )
     outbox: int = Field(default=256, ge=8, description="Messages waiting for a slow consumer before it is closed.")
     ring: int = Field(default=1024, ge=8, description="Events kept a session for resume.")

@@ -281,7 +281,7 @@ def test_a_plugin_that_raises_at_create_is_an_error_that_names_it() -> None:
 
 
 async def test_a_client_that_never_reads_is_cut_off_and_may_resume(serve: Serve, grey_jpeg: bytes) -> None:
-    async with serve({"service": {"outbox": 16}}) as service:
+    async with serve({"service": {"outbox": 16, "max_messages": 1e6}}) as service:
         async with peer(service) as feeder:
             await feeder.consented(session="s-slow", observations=True)
             # A tutor with a tiny receive buffer that says hello and then reads nothing.

@@ -2,11 +2,14 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -102,6 +105,7 @@ async def test_a_peer_that_answers_no_ping_is_closed(serve: Serve) -> None:
                 said = await reader.read()
         finally:
             writer.close()
+            await writer.wait_closed()
         assert said.startswith(b"HTTP/1.1 101")
         assert b"keepalive ping timeout" in said
         assert b"hello_timeout" not in said
@@ -144,3 +148,103 @@ async def test_the_ring_keeps_the_last_events(serve: Serve) -> None:
             await tutor.hello(roles=["tutor"], session="s-ring", resume={"after": 0})
             await tutor.until("event", lambda m: m["event"]["data"]["seq"] == last)
             assert [m["event"]["data"]["seq"] for m in tutor.of("event")] == list(range(last - 7, last + 1))
+
+
+# Peers that do not behave
+
+
+def knock(service: AffectService) -> socket.socket:
+    """Open a websocket by hand and read nothing but the answer to the upgrade."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.settimeout(10)
+    made.connect(("127.0.0.1", service.port))
+    made.sendall(
+        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n".encode()
+    )
+    said = b""
+    while not said.endswith(b"\r\n\r\n"):
+        said += made.recv(1)
+    return made
+
+
+def masked(text: str, opcode: int = 1) -> bytes:
+    """A frame as clients send it, with a mask of zeros."""
+    data = text.encode()
+    size = bytes([0x80 | len(data)]) if len(data) < 126 else bytes([0xFE]) + len(data).to_bytes(2, "big")
+    return bytes([0x80 | opcode]) + size + bytes(4) + data
+
+
+def flood(service: AffectService, opcode: int, text: str, seconds: float) -> socket.socket:
+    """Say hello, then send for some seconds without ever reading."""
+    deaf = knock(service)
+    deaf.sendall(masked(json.dumps({"type": "hello", "protocol": SUBPROTOCOL, "client": "x", "roles": ["tutor"]})))
+    until = time.monotonic() + seconds
+    with contextlib.suppress(OSError):  # it is cut off at last
+        while time.monotonic() < until:
+            deaf.sendall(masked(text, opcode) * 50)
+    return deaf
+
+
+@pytest.mark.parametrize(("opcode", "text"), [(1, '{"type": "ping", "id": 1}'), (9, "x" * 125)])
+async def test_who_never_reads_is_cut_off(serve: Serve, opcode: int, text: str) -> None:
+    table = {"service": {"heartbeat_s": 0.5, "max_messages": 1e6, "outbox": 10**6}}
+    async with serve(table) as service:
+        deaf = await asyncio.to_thread(flood, service, opcode, text, 20.0)
+        deaf.close()
+        async with asyncio.timeout(10):
+            while service.health()["sockets"]:
+                await asyncio.sleep(0.1)
+
+
+async def test_who_never_reads_does_not_hold_up_the_end(serve: Serve, tmp_path: Path) -> None:
+    table: dict[str, Any] = {
+        "service": {"heartbeat_s": 1000, "max_messages": 1e6, "outbox": 10**6},
+        "plugins": {"sinks": ["jsonl"], "jsonl": {"folder": str(tmp_path)}},
+    }
+    async with asyncio.timeout(60):
+        async with serve(table) as service, peer(service) as p:
+            deaf = await asyncio.to_thread(flood, service, 1, '{"type": "ping", "id": 1}', 3.0)
+            stranger = await asyncio.open_connection("127.0.0.1", service.port)
+            await p.hello(session="s-flushed")
+            await p.send("correct", state="boredom")
+            await p.until("event", lambda m: m["event"]["data"]["phase"] == "onset")
+            await service.stop()
+            assert "session_end" in (tmp_path / "s-flushed.events.jsonl").read_text("utf-8")
+    deaf.close()
+    stranger[1].close()
+    with contextlib.suppress(ConnectionError):
+        await stranger[1].wait_closed()
+
+
+async def test_who_was_not_let_in_sends_little(serve: Serve) -> None:
+    async with serve() as service:
+        async with peer(service) as p:
+            await p.socket.send(b"x" * 100_000)
+            assert await p.closed() == 1009
+        async with peer(service) as p:
+            await p.hello()
+            await p.socket.send(b"\x01\x01\x00\x02{}" + b"x" * 100_000)
+            assert (await p.until("error"))["code"] != "internal"
+
+
+async def test_messages_are_limited_too(serve: Serve) -> None:
+    async with serve({"service": {"max_messages": 1}}) as service, peer(service) as p:
+        await p.hello()
+        for number in range(30):
+            await p.send("ping", id=number)
+        assert (await p.until("error"))["code"] == "rate_limited"
+        assert 10 <= len(p.of("pong")) < 30
+
+
+async def test_a_path_that_is_none_is_not_found(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    async with serve() as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(f"GET //[ HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 404")
+        writer.close()
+        await writer.wait_closed()
+    assert "Traceback" not in caplog.text
