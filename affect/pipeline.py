@@ -336,6 +336,7 @@ def build_engine(pipeline: Pipeline, settings: Settings) -> LocalEngine[FrameJob
         pipeline.prepare,
         pipeline.process,
         device=pipeline.device,
+        lane=lambda job: id(job.tracker),
         max_batch=settings.inference.max_batch,
         workers=decode_threads(settings),
     )

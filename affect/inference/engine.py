@@ -7,8 +7,7 @@ fails never reaches the batch; `process` returns one result or error a job.
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -48,6 +47,13 @@ class EngineStats:
     busy_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[PreparedT, ResultT]):
+    lane: Hashable
+    prepared: Future[PreparedT]
+    result: Future[ResultT]
+
+
 class LocalEngine(Generic[JobT, PreparedT, ResultT]):
     """Work-conserving batching on one device.
 
@@ -55,6 +61,8 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         prepare: One job -> its prepared form; raises `AffectError` for a job that cannot be used.
         process: Prepared jobs -> one result or error each, in order.
         device: The device the thread owns; on CUDA it works on a stream of its own.
+        lane: What a job belongs to: those of one lane are processed in the order of their submission, others may
+            overtake, so that one slow picture holds up nobody else. One lane for all when not given.
         max_batch: Jobs in one batch at most.
         workers: Threads that prepare.
     """
@@ -65,12 +73,13 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         process: Callable[[list[PreparedT]], list[ResultT | AffectError]],
         *,
         device: Device,
+        lane: Callable[[JobT], Hashable] = lambda _: None,
         max_batch: int = 64,
         workers: int = 2,
     ) -> None:
-        self._prepare, self._process = prepare, process
+        self._prepare, self._process, self._lane = prepare, process, lane
         self._device, self._max_batch = device, max_batch
-        self._queue: deque[tuple[Future[PreparedT], Future[ResultT]]] = deque()
+        self._queue: list[_Waiting[PreparedT, ResultT]] = []
         self._changed = threading.Condition()
         self._closed = False
         self.stats = EngineStats()
@@ -79,7 +88,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         self._thread.start()
 
     def submit(self, job: JobT) -> Future[ResultT]:
-        """Queue a job. Jobs reach `process` in the order of their submission.
+        """Queue a job. Jobs of one lane reach `process` in the order of their submission.
 
         Raises:
             BackendError: The engine is closed.
@@ -89,7 +98,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
             if self._closed:
                 raise BackendError("the engine is closed", code=ErrorCode.BACKEND_UNAVAILABLE)
             prepared = self._pool.submit(self._prepare, job)
-            self._queue.append((prepared, result))
+            self._queue.append(_Waiting(self._lane(job), prepared, result))
         prepared.add_done_callback(self._wake)
         return result
 
@@ -129,30 +138,37 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
                 del batch  # pictures must not stay until the next ones come
 
     def _take(self) -> list[tuple[PreparedT, Future[ResultT]]] | None:
-        """Wait until the oldest job is prepared, then take all that are, in order; None at the end.
-
-        Order matters because a session's frames must not overtake each other; the oldest is also the one whose
-        decoding began first, so it is rarely waited for.
-        """
+        """Wait until a job is prepared whose lane has no older one, then take all such jobs; None at the end."""
         with self._changed:
-            while not (self._queue and self._queue[0][0].done()):
+            while not (ready := self._ready()):
                 if self._closed and not self._queue:
                     return None
                 self._changed.wait()
-            taken: list[tuple[Future[PreparedT], Future[ResultT]]] = []
-            while self._queue and self._queue[0][0].done() and len(taken) < self._max_batch:
-                job = self._queue.popleft()
-                if job[1].set_running_or_notify_cancel():  # whoever asked may have gone meanwhile
-                    taken.append(job)
+            # Whoever asked may have gone meanwhile.
+            taken = [job for job in ready if job.result.set_running_or_notify_cancel()]
         batch = []
-        for prepared, result in taken:
-            error = prepared.exception()
+        for job in taken:
+            error = job.prepared.exception()
             if error is None:
-                batch.append((prepared.result(), result))
+                batch.append((job.prepared.result(), job.result))
             else:
                 self.stats.failed += 1
-                result.set_exception(error if isinstance(error, AffectError) else _internal(error))
+                job.result.set_exception(error if isinstance(error, AffectError) else _internal(error))
         return batch
+
+    def _ready(self) -> "list[_Waiting[PreparedT, ResultT]]":
+        """Take the prepared jobs that wait for no older one of their lane off the queue, a batch of them at most."""
+        ready: list[_Waiting[PreparedT, ResultT]] = []
+        kept: list[_Waiting[PreparedT, ResultT]] = []
+        held: set[Hashable] = set()
+        for job in self._queue:
+            if job.lane not in held and len(ready) < self._max_batch and job.prepared.done():
+                ready.append(job)
+            else:
+                held.add(job.lane)
+                kept.append(job)
+        self._queue = kept
+        return ready
 
     def _run_batch(self, batch: list[tuple[PreparedT, Future[ResultT]]]) -> None:
         try:

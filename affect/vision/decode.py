@@ -21,6 +21,9 @@ from affect.types import ByteArray
 FORMATS = ("JPEG", "PNG", "WEBP")
 """Pillow's names of the accepted formats."""
 
+_MOST_SCANS = 64  # a progressive JPEG has about ten
+_MOST_PARTS = 2048  # of 8 KiB each, as they are usually written, they are larger than a message may be
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -61,16 +64,38 @@ def read_header(data: bytes) -> tuple[str, int, int]:
         ) from exc
 
 
+def _first_scan(data: bytes) -> int:
+    """Step over a JPEG's segments, whose bodies may hold a thumbnail; return where the first scan begins."""
+    at = 2
+    for _ in range(_MOST_PARTS):
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] == 0xDA:
+            return at
+        # Bytes that fill are allowed (T.81, B.1.1.2), and count here as a segment each.
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise FrameError(f"a JPEG picture with more than {_MOST_PARTS} segments")
+
+
+def _check_parts(data: bytes) -> None:
+    """Refuse pictures of so many parts that reading them takes longer than their size tells.
+
+    Raises:
+        FrameError: Too many segments or scans of a JPEG, or chunks of a PNG.
+    """
+    if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda", _first_scan(data)) > _MOST_SCANS:
+        raise FrameError(f"a JPEG picture with more than {_MOST_SCANS} scans")
+    if data[:4] == b"\x89PNG":
+        at = 8
+        for _ in range(_MOST_PARTS):
+            if at >= len(data):
+                return
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+        raise FrameError(f"a PNG picture with more than {_MOST_PARTS} chunks")
+
+
 def _complete(data: bytes, kind: str) -> bool:
     """Whether the data reaches the format's own end."""
-    if kind == "JPEG":  # step over the segments, whose bodies may hold a thumbnail's end, to the scan
-        at = 2
-        while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-            if data[at + 1] == 0xFF:  # bytes that fill, any number of them (T.81, B.1.1.2)
-                at += 1
-                continue
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        return data.find(b"\xff\xd9", at) >= 0
+    if kind == "JPEG":
+        return data.find(b"\xff\xd9", _first_scan(data)) >= 0
     if kind == "PNG":
         return b"IEND" in data[-64:]
     return len(data) >= 8 + int(struct.unpack("<I", data[4:8])[0])
@@ -104,6 +129,7 @@ def decode(data: bytes | bytearray | memoryview | ByteArray, settings: VisionSet
     data = bytes(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) > 24 and not _complete(data, "WEBP"):
         raise FrameError(f"truncated WEBP picture of {len(data)} bytes")  # Pillow would not even name its kind
+    _check_parts(data)
     kind, width, height = read_header(data)
     _check_size(width, height, settings)
     if not _complete(data, kind):

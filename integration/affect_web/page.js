@@ -26,7 +26,7 @@ const events = new EventList(part("events"), part("no-events"), announcer);
 const overlay = new Overlay(byId("overlay", HTMLCanvasElement));
 const chart = new StateChart(byId("chart", HTMLCanvasElement), STATES);
 const client = new AffectClient({
-  url: `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws`,
+  url: new URL("ws", location.href).href.replace(/^http/, "ws"), // beside the page: a proxy may serve both under a path
   session: new URLSearchParams(location.search).get("session") || undefined,
   roles: ["learner", "tutor"],
   observations: true,

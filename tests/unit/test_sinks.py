@@ -1,5 +1,8 @@
 import json
 import logging
+import os
+import resource
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -128,3 +131,51 @@ def test_without_sinks_nothing_happens() -> None:
     sinks.write("s", {})
     assert sinks.counts() == {}
     sinks.close()
+
+
+def test_event_files_are_the_operators_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        JsonlSink(JsonlSettings(folder=tmp_path / "events")).write("anna", {"id": 1})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "events").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "events" / "anna.events.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_tears_no_line(tmp_path: Path) -> None:
+    sink = JsonlSink(JsonlSettings(folder=tmp_path))
+    sink.write("anna", {"id": 1})
+    size = (tmp_path / "anna.events.jsonl").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, before[1]))
+    try:
+        with pytest.raises(OSError, match="not all of an event"):
+            sink.write("anna", {"id": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    sink.write("anna", {"id": 3})
+    lines = (tmp_path / "anna.events.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [1, 3]
+
+
+def test_a_folder_that_was_deleted_comes_back(tmp_path: Path) -> None:
+    sink = JsonlSink(JsonlSettings(folder=tmp_path / "events"))
+    sink.write("anna", {"id": 1})
+    shutil.rmtree(tmp_path / "events")
+    sink.write("anna", {"id": 2})
+    assert json.loads((tmp_path / "events" / "anna.events.jsonl").read_text("utf-8"))["id"] == 2
+
+
+def test_a_sink_that_is_stuck_at_the_end_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    stuck, good = Memory(), Memory()
+    stuck.release.clear()
+    sinks = fanout(stuck=stuck, good=good)
+    for k in range(5):
+        sinks.write("s", {"k": k})
+    assert stuck.entered.wait(5)
+    with caplog.at_level(logging.WARNING, "affect.sinks"):
+        sinks.close(timeout_s=0.3)
+    assert [r.getMessage() for r in caplog.records] == ["sink stuck is stuck; 5 events are lost"]
+    assert len(good.events) == 5
+    stuck.release.set()

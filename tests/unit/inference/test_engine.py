@@ -57,12 +57,13 @@ class Work:
 
 
 class Bench:
-    def __init__(self, max_batch: int = 64, workers: int = 1) -> None:
+    def __init__(self, max_batch: int = 64, workers: int = 1, lanes: int = 1) -> None:
         self.work = Work()
         self.engine: LocalEngine[int, int, int] = LocalEngine(
             self.work.prepare,
             self.work.process,
             device=Device("cpu", "float32"),
+            lane=lambda job: job % lanes,
             max_batch=max_batch,
             workers=workers,
         )
@@ -126,6 +127,21 @@ def test_a_batch_has_a_largest_size() -> None:
     bench.engine.close()
     assert bench.work.batches[:3] == [[1], [2, 3], [4, 5]]
     assert bench.engine.stats.largest_batch == 2
+
+
+def test_a_slow_job_holds_up_its_own_lane_only() -> None:
+    bench = Bench(workers=2, lanes=2)
+    begun, may_end = bench.work.hold_preparation(2)
+    (slow,) = bench.submit(2)
+    assert begun.wait(WAIT_S)
+    odd, even = bench.submit(3, 4)
+    assert odd.result(WAIT_S) == 31
+    bench.submit(5)[0].result(WAIT_S)  # so 4 is prepared, too
+    assert not even.done()
+    may_end.set()
+    assert (slow.result(WAIT_S), even.result(WAIT_S)) == (21, 41)
+    bench.engine.close()
+    assert [job for batch in bench.work.batches for job in batch] == [3, 5, 2, 4]
 
 
 def test_a_job_does_not_overtake_an_older_one_that_is_still_prepared() -> None:

@@ -334,3 +334,41 @@ def test_bytes_that_fill_before_a_marker_are_allowed(fill: int) -> None:
     at = data.index(b"\xff\xdb")
     padded = data[:at] + b"\xff" * fill + data[at:]
     assert (decode(padded, SETTINGS).image == decode(data, SETTINGS).image).all()
+
+
+def a_jpeg(side: int = 64, *, progressive: bool = False) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "JPEG", progressive=progressive)
+    return out.getvalue()
+
+
+def test_a_progressive_jpeg_is_taken() -> None:
+    whole = a_jpeg(progressive=True)
+    assert whole.count(b"\xff\xda") > 5
+    assert decode(whole, VisionSettings()).width == 64
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    """Each scan costs as much as the picture's size, whatever it weighs itself."""
+    whole = a_jpeg(progressive=True)
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    with pytest.raises(FrameError, match="more than 64 scans"):
+        decode(whole[:-2] + 70 * scan + whole[-2:], VisionSettings())
+
+
+@pytest.mark.parametrize("part", [b"\xff\xfe\x00\x02", b"\xff"])
+def test_a_jpeg_of_very_many_segments_is_refused(part: bytes) -> None:
+    whole = a_jpeg()
+    decode(whole[:2] + 1000 * part + whole[2:], VisionSettings())
+    with pytest.raises(FrameError, match="more than 2048 segments"):
+        decode(whole[:2] + 100_000 * part + whole[2:], VisionSettings())
+
+
+def test_a_png_of_very_many_chunks_is_refused() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(out, "PNG")
+    whole, empty = out.getvalue(), struct.pack(">I4sI", 0, b"teSt", zlib.crc32(b"teSt"))
+    decode(whole[:33] + 1000 * empty + whole[33:], VisionSettings())
+    with pytest.raises(FrameError, match="more than 2048 chunks"):
+        decode(whole[:33] + 100_000 * empty + whole[33:], VisionSettings())
