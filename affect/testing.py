@@ -22,7 +22,7 @@ class ContractError(AffectError):
     """A backend breaks the contract; the message says which clause and how."""
 
 
-def check_backend(backend: Backend, *, tolerance: float = 0.05) -> None:
+def check_backend(backend: Backend, *, tolerance: float = 0.05, device: torch.device | None = None) -> None:
     """Check a backend against the contract.
 
     1. `input` is an `InputSpec`, `temperature` a positive number.
@@ -37,6 +37,7 @@ def check_backend(backend: Backend, *, tolerance: float = 0.05) -> None:
     Args:
         backend: What is checked; it is not closed.
         tolerance: Largest difference of a probability between batch sizes (reduced precision rounds).
+        device: Where it runs; found out by trying when not given: the CPU or the current GPU.
 
     Raises:
         ContractError: The first clause that does not hold.
@@ -49,7 +50,7 @@ def check_backend(backend: Backend, *, tolerance: float = 0.05) -> None:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(16, spec.channels, 6, 6, generator=generator)
     faces = torch.nn.functional.interpolate(coarse, size=(spec.size, spec.size), mode="bicubic").clamp(0, 1)
-    device = _device_of(backend, faces)
+    device = device or _device_of(backend, faces)
     faces = (faces - torch.tensor(spec.mean).view(1, -1, 1, 1)) / torch.tensor(spec.std).view(1, -1, 1, 1)
     faces = faces.to(device)
     whole = _predict(backend, faces)
@@ -110,9 +111,10 @@ def check_registered(name: str, *, device: str = "cpu", settings: PluginSettings
     Raises:
         AffectError: It is unknown, cannot be created, or breaks the contract.
     """
-    backend = PluginHost(settings).create_backend(name, Device(device))
+    place = Device(device)
+    backend = PluginHost(settings).create_backend(name, place)
     try:
-        check_backend(backend)
+        check_backend(backend, device=place.torch)
     finally:
         backend.close()
 

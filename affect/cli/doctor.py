@@ -68,20 +68,32 @@ def _version(package: str) -> str:
 
 
 def _device(settings: Settings) -> dict[str, Any]:
-    import torch
 
     from affect.inference.device import Device, cpu_features
 
     facts: dict[str, Any] = {
         "cores": os.cpu_count(),
         "cpu": {name: "yes" if there else "no" for name, there in cpu_features().items()},
-        "cuda": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] or "none",
+        "cuda": _gpus() or "none",
     }
     try:
         facts["chosen"] = Device(settings.inference.device, settings.inference.precision).description
     except AffectError as exc:
         facts["chosen"] = exc.message
     return facts
+
+
+def _gpus() -> list[str]:
+    """Name the GPUs that the driver tells of, and say of those that cannot be used why."""
+    import torch
+
+    from affect.inference.device import why_unusable
+
+    found = []
+    for number in range(torch.cuda.device_count()):  # asks the driver; torch itself may not be able to use them
+        reason = why_unusable(f"cuda:{number}")
+        found.append(f"cuda:{number} cannot be used: {reason}" if reason else torch.cuda.get_device_name(number))
+    return found
 
 
 def _weights(host: PluginHost, configured: str) -> dict[str, Any]:

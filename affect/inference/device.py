@@ -7,6 +7,7 @@ network, images/s forward): float32 1,640, + channels_last 2,260, bfloat16 2,620
 
 import contextlib
 import copy
+import logging
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -14,6 +15,8 @@ import torch
 from torch import nn
 
 from affect.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -33,10 +36,15 @@ def resolve_device(name: str) -> str:
     """Turn `auto | cpu | cuda | cuda:N` into `cpu` or `cuda:N`.
 
     Raises:
-        SettingsError: The name is none of these, or the CUDA device is not there.
+        SettingsError: The name is none of these, or the CUDA device is not there or cannot be used.
     """
     if name == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
+        if not torch.cuda.is_available():
+            return "cpu"
+        if reason := why_unusable("cuda:0"):
+            log.warning("cuda:0 cannot be used (%s); taking the CPU", reason)
+            return "cpu"
+        return "cuda:0"
     if name == "cpu":
         return "cpu"
     kind, _, index = name.partition(":")
@@ -46,7 +54,18 @@ def resolve_device(name: str) -> str:
     number = int(index or 0)
     if number >= count:
         raise SettingsError(f"device {name!r}: this machine has {count} CUDA device(s); use auto or cpu")
+    if reason := why_unusable(f"cuda:{number}"):
+        raise SettingsError(f"device {name!r} cannot be used: {reason}")
     return f"cuda:{number}"
+
+
+def why_unusable(device: str) -> str:
+    """Return why nothing can be computed there, or "": a GPU may be too old for this torch, full, or taken."""
+    try:
+        torch.ones(1, device=device).add_(1).item()
+    except (RuntimeError, AssertionError) as exc:
+        return str(exc).strip().partition("\n")[0]
+    return ""
 
 
 class Device:
@@ -54,7 +73,8 @@ class Device:
 
     Args:
         name: `auto | cpu | cuda:N`.
-        precision: `auto` takes bfloat16 where it is fast.
+        precision: `auto` takes bfloat16 where it is fast. `float32` on a GPU leaves torch's own choice for
+            convolutions as it is, which is TF32 on Ampere and later.
     """
 
     def __init__(self, name: str = "auto", precision: Precision = "auto") -> None:
@@ -62,7 +82,8 @@ class Device:
         self.torch = torch.device(self.name)
         if precision == "auto":
             if self.is_cuda:
-                fast = torch.cuda.is_bf16_supported(including_emulation=False)
+                newer = torch.cuda.get_device_properties(self.torch).major >= 8  # of this GPU, not of the current one
+                fast = newer or torch.version.hip is not None
             else:
                 features = cpu_features()
                 fast = features["amx_tile"] or features["avx512_bf16"]

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -78,13 +78,14 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         workers: int = 2,
     ) -> None:
         self._prepare, self._process, self._lane = prepare, process, lane
-        self._device, self._max_batch = device, max_batch
+        self._max_batch = max_batch
         self._queue: list[_Waiting[PreparedT, ResultT]] = []
         self._changed = threading.Condition()
         self._closed = False
         self.stats = EngineStats()
+        stream = torch.cuda.Stream(device.torch) if device.is_cuda else None  # type: ignore[no-untyped-call]
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="affect-decode")
-        self._thread = threading.Thread(target=self._run, name="affect-device", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(stream,), name="affect-device", daemon=True)
         self._thread.start()
 
     def submit(self, job: JobT) -> Future[ResultT]:
@@ -119,13 +120,8 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         with self._changed:
             self._changed.notify()
 
-    def _stream(self) -> AbstractContextManager[object]:
-        if self._device.is_cuda:
-            return torch.cuda.stream(torch.cuda.Stream(self._device.torch))  # type: ignore[no-untyped-call]
-        return nullcontext()
-
-    def _run(self) -> None:
-        with self._stream(), torch.inference_mode():
+    def _run(self, stream: "torch.cuda.Stream | None") -> None:
+        with torch.cuda.stream(stream) if stream is not None else nullcontext(), torch.inference_mode():
             while (batch := self._take()) is not None:
                 if not batch:
                     continue

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 
 from affect.errors import CheckpointError
+from affect_training.storage import DEVICE_ERRORS
 
 
 class EveryEpoch(Checkpoint):
@@ -38,6 +39,8 @@ class EveryEpoch(Checkpoint):
                 partial.replace(self.path)
         except (OSError, RuntimeError) as exc:
             partial.unlink(missing_ok=True)
+            if isinstance(exc, DEVICE_ERRORS):
+                raise
             raise CheckpointError(
                 f"{self.path}: could not be written, is the disk full? ({exc}); the one of the epoch before is intact, "
                 "and the same command goes on from it"

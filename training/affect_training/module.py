@@ -140,9 +140,13 @@ class FaceModule(LightningModule):
         train_mode(self.network)
         self._total, self._previous = torch.zeros((), device=self._where.torch), None
 
+    def on_train_batch_start(self, batch: torch.Tensor, batch_idx: int) -> None:
+        """Keep the row numbers: to several processes on GPUs the step hands them over on the GPU."""
+        self._rows = batch
+
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """Return the loss of the faces at these rows."""
-        faces, targets = self.prepare(batch)
+        faces, targets = self.prepare(self._rows)
         with self._where.autocast():
             logits = self.network(self._where.layout(faces))
         loss = self._objective(logits.float(), targets)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -287,7 +288,9 @@ class Run:
         index = self.device.torch.index or 0
         several = self.devices > 1 or self.nodes > 1
         # A job that is sent again resumes by its own checkpoint, not by one of Lightning's.
-        slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+        # `torchrun` within a job of SLURM numbers the processes itself.
+        by_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+        slurm = [SLURMEnvironment(auto_requeue=False)] if by_slurm else []
         return Trainer(
             accelerator="gpu" if gpu else "cpu",
             devices=[index] if gpu and self.devices == 1 else self.devices,

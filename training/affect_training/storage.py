@@ -12,6 +12,9 @@ import torch
 
 from affect.errors import CheckpointError, SettingsError
 
+# Errors of a GPU, met while its tensors are fetched: no fault of the disk.
+DEVICE_ERRORS = tuple(getattr(torch, name) for name in ("OutOfMemoryError", "AcceleratorError") if hasattr(torch, name))
+
 
 class UnwrittenError(CheckpointError):
     """A file of a run could not be written; what was there before is intact."""
@@ -53,6 +56,8 @@ def save_tensors(content: dict[str, Any], path: Path) -> None:
         partial.replace(path)
     except (OSError, RuntimeError) as exc:
         partial.unlink(missing_ok=True)
+        if isinstance(exc, DEVICE_ERRORS):
+            raise
         raise _unwritten(path, exc) from exc
 
 

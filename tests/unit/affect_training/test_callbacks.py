@@ -45,6 +45,14 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [last]
 
 
+def test_a_full_gpu_is_no_full_disk(tmp_path: Path) -> None:
+    def save(path: Path) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        EveryEpoch(tmp_path / "last.ckpt").on_train_epoch_end(trainer(save), cast(Any, None))
+
+
 def test_only_the_first_process_moves_it(tmp_path: Path) -> None:
     saved: list[Path] = []
     EveryEpoch(tmp_path / "last.ckpt").on_train_epoch_end(trainer(saved.append, first=False), cast(Any, None))

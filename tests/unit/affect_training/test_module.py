@@ -12,6 +12,7 @@ from affect_training.module import FaceModule, LossNotFiniteError, warming_avera
 from affect_training.provenance import Normalisation
 from affect_training.targets import Objective, Targets
 from support.tiny import TINY_HEADS, TinyHeads
+from torch.distributed.utils import _to_kwargs
 
 from affect.inference.device import Device
 
@@ -41,6 +42,14 @@ def module(faces: FaceData, cpu: Device, trainer: Alone | None = None, **tables:
     return made
 
 
+def step(made: FaceModule, rows: torch.Tensor, number: int) -> torch.Tensor:
+    """Make a step as several processes on GPUs make it: the batch that the step itself gets lies on the GPU."""
+    made.on_train_batch_start(rows, number)
+    moved: torch.Tensor = _to_kwargs((rows, number), {}, torch.device("meta"), False)[0][0][0]
+    assert moved.device.type == "meta"
+    return made.training_step(moved, number)
+
+
 def at(made: FaceModule, epoch: int) -> FaceModule:
     made.trainer.current_epoch = epoch  # type: ignore[misc]
     made.on_train_epoch_start()
@@ -49,7 +58,7 @@ def at(made: FaceModule, epoch: int) -> FaceModule:
 
 def test_a_step_is_the_loss_of_the_rows(faces: FaceData, cpu: Device) -> None:
     made = module(faces, cpu)
-    found = made.training_step(ROWS, 0)
+    found = step(made, ROWS, 0)
     training = faces.split("Training")
     logits = made.network(made._normalise(torch.from_numpy(training.images[:16])))
     objective = Objective(made.config.train, training.labels, cpu.torch)
@@ -118,7 +127,7 @@ def test_faces_and_targets_are_mixed_alike(faces: FaceData, cpu: Device) -> None
 
 def test_the_gradient_is_clipped_to_its_norm(faces: FaceData, cpu: Device) -> None:
     made = module(faces, cpu, train={"clip_norm": 0.01})
-    made.training_step(ROWS, 0).backward()  # type: ignore[no-untyped-call]
+    step(made, ROWS, 0).backward()  # type: ignore[no-untyped-call]
     made.on_before_optimizer_step(torch.optim.SGD(made.network.parameters(), lr=0.1))
     norms = [p.grad.norm() for p in made.network.parameters() if p.grad is not None]
     assert float(torch.stack(norms).norm()) == pytest.approx(0.01, rel=1e-3)
@@ -160,22 +169,22 @@ def test_a_loss_that_is_not_finite_is_found_a_step_later(faces: FaceData, cpu: D
     head = made.network.get_parameter("head.bias")
     with torch.no_grad():
         head[0] = value
-    made.training_step(first, 0)
+    step(made, first, 0)
     torch.nn.init.zeros_(head)
     with pytest.raises(LossNotFiniteError, match="epoch 0, step 0 is not finite") as caught:
-        made.training_step(second, 1)
+        step(made, second, 1)
     assert (caught.value.epoch, caught.value.step, caught.value.rows) == (0, 0, first.tolist())
 
 
 def test_processes_stop_together_and_name_the_whole_batch(faces: FaceData, cpu: Device) -> None:
     fine = module(faces, cpu, Alone(world_size=2, other_loss=1.0))
     own = list(fine.train_dataloader())
-    fine.training_step(own[0], 0)
-    fine.training_step(own[1], 1)
+    step(fine, own[0], 0)
+    step(fine, own[1], 1)
     made = module(faces, cpu, Alone(world_size=2, other_loss=float("nan")))
-    made.training_step(own[0], 0)
+    step(made, own[0], 0)
     with pytest.raises(LossNotFiniteError) as caught:
-        made.training_step(own[1], 1)
+        step(made, own[1], 1)
     assert len(own[0]) == 8
     assert len(caught.value.rows) == 16
     assert set(own[0].tolist()) < set(caught.value.rows)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -101,3 +102,28 @@ def test_sigterm_is_no_success(tmp_path: Path) -> None:
                 process.terminate()
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM; the same command goes on" in said[-1]
+
+
+class _EnoughError(Exception):
+    """What the test came to see was seen."""
+
+
+def test_torchrun_numbers_the_processes_within_a_job_of_slurm(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NAME": "sbatch"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    given: list[Any] = []
+
+    def trainer(**settings: Any) -> None:
+        given.append([type(plugin).__name__ for plugin in settings["plugins"]])
+        raise _EnoughError
+
+    monkeypatch.setattr(run, "Trainer", trainer)
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        with pytest.raises(_EnoughError):
+            start().fit(quiet)
+        monkeypatch.setenv(name, value)
+    with pytest.raises(_EnoughError):
+        start().fit(quiet)
+    assert given[0] == ["WholeFile", "SLURMEnvironment"]
+    assert given[-1] == ["WholeFile"]

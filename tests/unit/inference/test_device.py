@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def _two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(module, "why_unusable", lambda _: "")
 
 
 @pytest.mark.usefixtures("_no_gpu")
@@ -46,6 +49,30 @@ def test_other_names_are_refused(name: str) -> None:
 def test_a_gpu_that_is_not_there_is_refused_with_the_count() -> None:
     with pytest.raises(SettingsError, match=r"'cuda:2': this machine has 2 CUDA device"):
         resolve_device("cuda:2")
+
+
+def test_a_gpu_that_cannot_be_used_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Too old for this torch, say: here there is none at all, and computing on it fails indeed."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU, and it works")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("auto") == "cpu"
+    assert "cuda:0 cannot be used" in caplog.text
+    with pytest.raises(SettingsError, match="device 'cuda' cannot be used: "):
+        resolve_device("cuda")
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_precision_is_that_of_the_gpu_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def properties(device: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(major={0: 8, 1: 7}[device.index])
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert (Device("cuda:0").precision, Device("cuda:1").precision) == ("bfloat16", "float32")
 
 
 @pytest.mark.usefixtures("_no_gpu")

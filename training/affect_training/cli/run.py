@@ -70,9 +70,9 @@ def run(
     tables = [read_run_file(run_file)] if run_file else []
     if tables and tables[0]["recipe"] != recipe:
         raise SettingsError(f"{run_file} is a run of {tables[0]['recipe']!r}, not of {recipe!r}")
-    if devices > 1 and ":" in device:
+    if devices * nodes > 1 and ":" in device:
         raise SettingsError(
-            f"--device {device} is one device; for {devices} say --device cuda (CUDA_VISIBLE_DEVICES chooses)"
+            f"--device {device} is one device; for several processes say --device cuda (CUDA_VISIBLE_DEVICES chooses)"
         )
     if resume and fresh:
         raise SettingsError("--resume and --fresh contradict each other")

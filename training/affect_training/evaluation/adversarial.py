@@ -114,7 +114,7 @@ def adversarial(
             if progress is not None:
                 progress(f"{attack} {epsilon:g}/255")
             parts = []
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng([classifier.device.torch.index] if classifier.device.is_cuda else []):
                 torch.manual_seed(seed)
                 for rows in torch.split(torch.arange(len(crops)), batch_size):
                     parts.append(perturb(backend, crops[rows], labels[rows], attack, epsilon / 255, steps))

@@ -173,3 +173,14 @@ def test_errors_say_what_is_wrong(arguments: list[str], error: type[AffectError]
 )
 def test_options_outside_their_range_are_usage_errors(arguments: list[str]) -> None:
     assert arguments[0] in call("tiny", *arguments, code=2).output
+
+
+@pytest.mark.parametrize("several", [("--devices", "2"), ("--nodes", "2")])
+def test_several_processes_do_not_share_one_gpu(several: tuple[str, str]) -> None:
+    with pytest.raises(SettingsError, match="--device cuda:1 is one device"):
+        CliRunner().invoke(
+            cli,
+            ["run", "tiny", "--data", "fer2013.csv", "--device", "cuda:1", *several],
+            catch_exceptions=False,
+            standalone_mode=False,
+        )
