@@ -47,7 +47,7 @@ def run(
     host = PluginHost(settings.plugins)
     truth_settings = HmmSettings()  # the truth stays as shipped, whatever the estimator is set to
     pool = face_pool(host, settings.inference.backend)
-    console = Console()
+    console = Console(markup=False)
     console.print(
         f"faces: {len(pool.labels)} validation pictures as `{settings.inference.backend}` reads them; "
         f"{sessions} sessions of {minutes:g} minutes at {fps:g} fps a case, seed {seed}"

@@ -49,7 +49,7 @@ def run(
         SettingsError: `size` is not WIDTHxHEIGHT.
     """
     width, height = _parse_size(size)
-    console = Console()
+    console = Console(markup=False)
     host = PluginHost(settings.plugins)
     pipeline = build_pipeline(settings, host)
     console.print(f"{pipeline.device.description}; {size} JPEG frames; detector {settings.vision.detector}")

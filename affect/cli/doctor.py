@@ -205,7 +205,7 @@ def _short(value: Any) -> str:
 
 
 def _print(report: dict[str, Any]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)
     for title in ("versions", "device", "plugins", "strays", "weights", "learner", "check"):
         if not report[title]:
             continue

@@ -21,7 +21,7 @@ def run(settings: Settings, *, as_json: bool, schema: bool, strict: bool) -> int
     elif as_json:
         click.echo(json.dumps([asdict(status) for status in host.plugins], indent=2))
     else:
-        Console().print(_table(host))
+        Console(markup=False).print(_table(host))
     return 1 if strict and any(status.status == "failed" for status in host.plugins) else 0
 
 

@@ -25,7 +25,7 @@ def run(settings: Settings, *, camera: int | Path, fps: float, seconds: float | 
     Raises:
         AffectError: The camera cannot be opened, or the backend could not be created.
     """
-    console = Console()
+    console = Console(markup=False)
     shown: deque[CloudEvent] = deque(maxlen=8)
     with Video(camera) as video, SyncAffectModule(settings) as module:
         started = last = time.monotonic()

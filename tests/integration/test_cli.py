@@ -214,6 +214,16 @@ def test_doctor_tells_device_weights_and_origins(tmp_path: Path) -> None:
     assert rows["plugins.hmm.tau_c_s"]["value"] == "3.5"
 
 
+def test_doctor_as_people_read_it_and_with_a_table_of_nobody() -> None:
+    shown = affect("doctor").stdout
+    for part in ("versions", "device", "plugins", "weights", "learner", "check", "settings: all at their defaults"):
+        assert part in shown
+    assert "ok, one noise frame went through" in shown
+    wrong = affect("--set", "plugins.mtccn.min_face=0.2", "doctor", code=1)
+    assert "[plugins.mtccn]" in wrong.stdout
+    assert "did you mean 'mtcnn'" in wrong.stdout
+
+
 def test_doctor_shows_every_setting_with_its_source() -> None:
     report = json.loads(affect("doctor", "--all", "--json").stdout)
     rows = {row["key"]: row for row in report["settings"]}
@@ -233,6 +243,7 @@ def test_a_misspelt_setting_is_answered_with_the_right_one() -> None:
         "from affect.cli.main import cli",
         "import affect.learner.model",
         "from affect.plugins import PluginHost; PluginHost()",
+        "from affect.cli import plugins",
     ],
 )
 def test_cheap_imports_stay_cheap(statement: str) -> None:
@@ -249,6 +260,8 @@ def test_bench_learner_beats_the_rivals(tmp_path: Path) -> None:
     for case, scores in cases.items():
         ours = scores.pop("this estimator")
         prior = scores.pop("base rates alone")
+        chance = scores.pop("this estimator, another learner")
+        assert chance["event_f1"] < 0.7 * ours["event_f1"], case
         told, both = scores.pop("host evidence only"), scores.pop("face and host evidence")
         assert told["event_f1"] < both["event_f1"], case
         assert ours["event_f1"] > max(s["event_f1"] for s in scores.values()), case

@@ -7,12 +7,15 @@ import urllib.request
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from support.wire import Serve, peer
 from websockets.exceptions import InvalidStatus
 
-from affect.labels import EMOTIONS, STATES
+from affect.labels import EMOTIONS, STATES, LearnerState
 from affect.service.protocol import CLIENT_ADAPTER, SERVER_ADAPTER
+from affect.service.schema import json_schema
 from affect.service.server import AffectService
+from affect.version import __version__
 
 
 async def test_welcome_says_what_the_service_is(serve: Serve) -> None:
@@ -38,8 +41,11 @@ async def test_every_message_is_in_the_schema(serve: Serve, grey_jpeg: bytes) ->
         await p.send("nonsense")
         await p.until("error")
         await p.until("status")
+        schema = json_schema()
+        server = Draft202012Validator({"$ref": "#/$defs/ServerMessage", "$defs": schema["$defs"]})
         for message in p.seen:
             SERVER_ADAPTER.validate_json(json.dumps(message))
+            server.validate(message)
         assert {m["type"] for m in p.seen} >= {
             "welcome",
             "snapshot",
@@ -49,6 +55,46 @@ async def test_every_message_is_in_the_schema(serve: Serve, grey_jpeg: bytes) ->
             "error",
             "status",
         }
+
+
+async def test_messages_carry_what_they_say(serve: Serve, grey_jpeg: bytes) -> None:
+    settings = {
+        "service": {
+            "status_s": 0.1, "max_skew_s": 100, "heartbeat_s": 17.0, "max_fps": 50.0, "max_message_bytes": 100_000,
+            "context": "research", "jurisdiction": "CH",
+        },
+        "vision": {"max_pixels": 99_999, "min_side": 13, "detector": "mtcnn"},
+    }  # fmt: skip
+    async with serve(settings) as service, peer(service) as p:
+        welcome = await p.consented(observations=True)
+        session = service.sessions[welcome["session"]]
+        assert welcome["limits"] == {"max_message_bytes": 100_000, "max_pixels": 99_999, "min_side": 13, "max_fps": 50}
+        assert (welcome["heartbeat_s"], welcome["context"], welcome["jurisdiction"]) == (17, "research", "CH")
+        assert welcome["run"] == session.learner.numbering.run
+        assert (welcome["server"], welcome["detector"]) == ({"name": "tutor-affect", "version": __version__}, "mtcnn")
+        await surprise(p, grey_jpeg)
+        await p.frame(b"no picture", 6.0)
+        await p.until("error")
+        status = await p.until("status", lambda m: m["failed"] == 1)
+        assert (status["received"], status["dropped"], status["consent"]) == (31, 0, True)
+        assert 0 < status["latency_ms"]["p50"] <= status["latency_ms"]["p95"]
+        assert status["evidence_age_s"] >= 0
+        assert sum(m["fps"] for m in p.of("status")) > 0
+        (face,) = p.of("observation")[-1]["faces"]
+        assert face["score"] == pytest.approx(1.0)
+        assert 0 < face["quality"] <= 1
+        assert face["pose"] is None or set(face["pose"]) == {"yaw", "pitch", "roll"}
+        async with peer(service) as tutor:
+            await tutor.hello(roles=["tutor"], session=welcome["session"])
+            snapshot = await tutor.until("snapshot")
+        assert snapshot["session"] == welcome["session"]
+        assert snapshot["seq"] == session.learner.numbering.seq
+        assert [state["state"] for state in snapshot["open"]] == ["surprise"]
+        assert snapshot["open"][0]["t_start"] == session.learner.model.policy.open_states[LearnerState.SURPRISE]
+        assert snapshot["states"]["surprise"] == max(snapshot["states"].values())
+        estimate = session.learner.estimate
+        assert estimate is not None
+        assert (snapshot["valence"], snapshot["evidence"]) == (estimate.valence, "none")  # of the frame that failed
 
 
 async def test_no_frame_before_consent_and_none_after_revoking(serve: Serve, grey_jpeg: bytes) -> None:
@@ -212,7 +258,9 @@ async def test_listen_only_subprotocol_gives_plain_cloudevents(serve: Serve, gre
     ):
         await p.consented(session="s-5")
         await listener.send("hello", protocol="affect.v1", client="any", roles=["tutor"], session="s-5")
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while len(service.sessions["s-5"].listeners) < 2:
+                await asyncio.sleep(0.01)
         await p.frame(grey_jpeg, 0.0)
         event = json.loads(await asyncio.wait_for(listener.socket.recv(), 5))
         assert event["specversion"] == "1.0"

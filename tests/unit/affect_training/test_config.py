@@ -99,6 +99,10 @@ def test_every_installed_recipe_is_a_run(recipe: RecipeSpec) -> None:
 # Run files
 
 
+def test_there_are_run_files() -> None:
+    assert len(list(RUNS.glob("*.toml"))) > 20
+
+
 @pytest.mark.parametrize("path", sorted(RUNS.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_run_files_are_runs(path: Path) -> None:
     table = read_run_file(path)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from affect.labels import STATES, Evidence, LearnerState, OffsetReason, Presence
@@ -378,7 +378,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_every_onset_has_exactly_one_offset_and_all_rules_hold(
     steps: list[tuple[float, LearnerState, float, int, OffsetReason | None]],
 ) -> None:

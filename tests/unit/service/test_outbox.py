@@ -1,13 +1,14 @@
 """What waits for a slow consumer: which messages the next of their kind replaces, and which never go."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from affect.cloudevents import EventNumbering
 from affect.labels import Evidence
 from affect.service.outbox import Outbox, OutboxFullError
-from affect.service.protocol import Event, Flow, Pong, ServerMessage
+from affect.service.protocol import Event, Flow, ObservationMessage, Pong, ServerMessage, Snapshot, Status
 from affect.types import LearnerEvent
 
 NUMBERING = EventNumbering("s", "model", "config")
@@ -49,14 +50,46 @@ async def test_no_other_event_is_ever_replaced(phase: str) -> None:
     assert [t for *_, t in told(await taken(outbox))] == [1.0, 2.0, 3.0]
 
 
-async def test_the_newest_word_on_the_flow_is_enough() -> None:
-    outbox = Outbox(16)
-    for dropped in (1, 2, 3):
-        outbox.put(flow(dropped))
-        outbox.put(Pong(id=dropped))
+def observation(number: int) -> ObservationMessage:
+    return ObservationMessage(
+        t=float(number), seq=number, width=9, height=9, faces=[], followed=None, states={}, valence=None, arousal=None,
+        presence="present", evidence="face", latency_ms=1.0,
+    )  # fmt: skip
+
+
+def status(number: int) -> Status:
+    return Status(
+        t=None, fps=5.0, received=number, dropped=0, failed=0, latency_ms=None, presence="present",
+        evidence_age_s=None, suppressed=0, consent=True, backend_ok=True,
+    )  # fmt: skip
+
+
+def snapshot(number: int) -> Snapshot:
+    return Snapshot(
+        session="s", t=None, seq=number, states=None, valence=None, arousal=None, presence="unknown", evidence="none",
+        open=[], consent=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [observation, status, flow, snapshot])
+async def test_the_newest_of_a_kind_is_enough(make: Callable[[int], ServerMessage]) -> None:
+    outbox = Outbox(4)
+    for number in (1, 2, 3):
+        outbox.put(make(number))
+        outbox.put(Pong(id=number))
     found = await taken(outbox)
-    assert [m.dropped for m in found if isinstance(m, Flow)] == [3]
+    assert [m for m in found if not isinstance(m, Pong)] == [make(3)]
     assert [m.id for m in found if isinstance(m, Pong)] == [1, 2, 3]
+
+
+async def test_a_snapshot_stays_before_the_events_that_were_missed() -> None:
+    outbox = Outbox(16)
+    outbox.put(snapshot(1))
+    outbox.put(event("boredom", "onset", 1.0, replayed=True))
+    outbox.put(snapshot(2))
+    first, second = await taken(outbox)
+    assert first == snapshot(2)
+    assert isinstance(second, Event)
 
 
 async def test_a_full_outbox_is_an_error_but_not_for_what_replaces_or_is_replayed() -> None:

@@ -19,7 +19,6 @@ def test_the_thresholds_of_mtcnn_are_those_of_the_published_code() -> None:
         (VisionSettings, {"min_side": 11}),
         (VisionSettings, {"max_side": 63}),
         (VisionSettings, {"lost_s": -0.1}),
-        (VisionSettings, {"track_threshold": 1.1}),
         (MtcnnSettings, {"min_face": 0}),
         (MtcnnSettings, {"min_face_px": 11}),
         (MtcnnSettings, {"thresholds": (0.6, 0.7)}),

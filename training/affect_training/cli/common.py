@@ -73,7 +73,7 @@ def prepare_output(path: Path | None) -> None:
 
 def console() -> Console:
     """Return where tables and progress go; a file or a pipe gets lines long enough for all columns."""
-    screen = Console()
+    screen = Console(markup=False)
     if not screen.is_terminal:
         screen.width = max(screen.width, PIPE_WIDTH)
     return screen

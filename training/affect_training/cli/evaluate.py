@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from affect.labels import EMOTIONS
 from affect_training.cli.common import (
@@ -173,7 +174,7 @@ def _print_report(out: "Console", report: "Report") -> None:
             row(f"{word} at temperature 1", f"{name}_uncalibrated")
     out.print(table)
     if crossed:
-        out.print("[dim]cross-fitted: each half of the faces with the temperature of the other half[/dim]")
+        out.print("cross-fitted: each half of the faces with the temperature of the other half", style="dim")
     names = [emotion.value for emotion in EMOTIONS]
     classes = Table("class", "n", "precision", "recall", "F1", "specificity")
     sureness = Table("guess", "faces", "confidence", "right", "ECE, cross-fitted" if crossed else "ECE")
@@ -213,14 +214,14 @@ def _print_groups(out: "Console", report: "GroupReport") -> None:
     table.add_row("gap", "", f"{report.accuracy_gap:.4f}", gap_p, f"{report.macro_recall_gap:.4f}", "")
     out.print(table)
     if report.without:
-        out.print(f"[dim]{report.without} faces name no group[/dim]")
+        out.print(f"{report.without} faces name no group", style="dim")
 
 
 def _print_curves(out: "Console", found: "Robustness") -> None:
     table = Table("accuracy at severity", *"12345", "mean", title=f"robustness, n={found.n}")
     for name, curve in found.curves.items():
-        points = [f"{point.accuracy:.3f}\n[dim]{point.severity:g}[/dim]" for point in curve.points]
-        table.add_row(f"{name}\n[dim]{curve.unit}[/dim]", *points, f"{curve.mean:.3f}")
+        points = [_above(f"{point.accuracy:.3f}", f"{point.severity:g}") for point in curve.points]
+        table.add_row(_above(name, curve.unit), *points, f"{curve.mean:.3f}")
     table.add_section()
     table.add_row("all", *("" for _ in range(5)), f"{found.mean:.3f}")
     table.add_row("untouched", *("" for _ in range(5)), f"{found.clean.accuracy:.3f}")
@@ -234,3 +235,8 @@ def _print_attacks(out: "Console", found: "Adversarial") -> None:
         values = {figures.epsilon: figures.accuracy for figures in found.attacks if figures.attack == attack}
         table.add_row(attack, f"{found.clean:.3f}", *(f"{values[epsilon]:.3f}" for epsilon in epsilons))
     out.print(table)
+
+
+def _above(value: str, what: str) -> Text:
+    """Return a value with a dim line below it."""
+    return Text.assemble(value, "\n", (what, "dim"))

@@ -46,7 +46,7 @@ def seeds(runs: tuple[Path, ...], json_file: Path | None) -> None:
     out = console()
     out.print(table)
     for note in summary.notes:
-        out.print(f"[yellow]note[/yellow]: {note}")
+        out.print(f"note: {note}", style="yellow")
     if json_file is not None:
         json_file.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
 
