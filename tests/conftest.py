@@ -1,5 +1,6 @@
 """Fixtures that all tests share: the public-domain photograph, faces in frames, a fake pipeline."""
 
+import os
 from collections.abc import Iterator
 from importlib import resources
 
@@ -14,6 +15,19 @@ from affect.plugins import PluginHost
 from affect.settings import Settings
 from affect.testing import FakeBackend, FakeDetector
 from affect.types import ByteArray
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting of whoever runs the tests counts, in a file or in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("AFFECT_") and ("__" in name or name.endswith("_PLUGINS")):
+                patch.delenv(name)
+        empty = tmp_path_factory.mktemp("settings") / "affect.toml"
+        empty.touch()
+        patch.setenv("AFFECT_CONFIG", str(empty))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from support.engine import Engine
 import affect
 from affect.cli.bench_pipeline import moving_face
 from affect.errors import AffectError, ErrorCode, FrameError
-from affect.labels import LearnerState
+from affect.labels import Evidence, LearnerState
 from affect.module import AffectModule, SyncAffectModule
 from affect.settings import Settings
 from affect.types import ByteArray
@@ -24,9 +24,16 @@ async def test_push_and_events(fake_engine: Engine, grey_jpeg: bytes) -> None:
         for k in range(30):
             module.push(grey_jpeg, k / 5)
             await module.drain()
-        module.evidence("hint_request", 6.0)
+        before = module.estimate
+        module.evidence("off_task", 6.0)
+        told = module.estimate
+        assert before is not None
+        assert told is not None
+        assert told.evidence is Evidence.HOST
+        assert told.state_map()["boredom"] > 1.5 * before.state_map()["boredom"]
         module.correct(LearnerState.CONFUSION, 6.1)
         assert module.estimate is not None
+        assert module.estimate.state_map()["confusion"] >= 0.59
     events = [event async for event in module.events()]
     phases = [(e.data.state, e.data.phase) for e in events]
     assert phases[0] == ("presence", "present")

@@ -66,22 +66,25 @@ class Reader:
     def follow(self, block: Block, folder: Path) -> tuple[str, Path]:
         """Run commands; returns what they print and the folder the shell ends in."""
         script = f"set -e\n{self.text(block)}\npwd >&3"
-        read, write = os.pipe()
-        with os.fdopen(read) as where:
-            done = subprocess.run(
-                ["bash", "-c", f"exec 3>&{write}\n{script}"],
+        with (self.home / "where").open("w") as where:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec 3>&{where.fileno()}\n{script}"],
                 cwd=folder,
                 env=self.env,
-                pass_fds=[write],
+                pass_fds=[where.fileno()],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=540,
-                check=False,
+                start_new_session=True,  # so that all it started can be ended with it
             )
-            os.close(write)
-            assert done.returncode == 0, f"{block.text}\n{done.stdout}"
-            return done.stdout, Path(where.read().strip())
+            try:
+                said, _ = process.communicate(timeout=540)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+                raise
+        assert process.returncode == 0, f"{block.text}\n{said}"
+        return said, Path((self.home / "where").read_text().strip())
 
     def serve(self, block: Block, folder: Path) -> subprocess.Popen[str]:
         """Start the service of a block and wait until it is ready."""
@@ -98,6 +101,7 @@ class Reader:
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
         process.kill()
+        process.wait(20)
         pytest.fail(f"affect serve was not ready: {(self.home / 'serve.log').read_text()}")
 
 
@@ -161,6 +165,7 @@ def test_from_mkdir_to_served_events(reader: Reader) -> None:
     finally:
         if service is not None and service.poll() is None:
             service.kill()
+            service.wait(20)
     made, installed, trained, measured, listened = printed
     assert made == ""
     assert re.search(r"smallnet\s*│ smallnet 0\.1\.0\s*│ loaded", installed)

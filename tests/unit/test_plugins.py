@@ -13,7 +13,7 @@ from affect.errors import AffectError, BackendError, ErrorCode, PluginError, Set
 from affect.inference.backend import Backend
 from affect.inference.device import Device
 from affect.plugins import PluginHost, PluginStatus
-from affect.registry import BackendSpec, Context, DetectorSpec, RecipeSpec, SinkSpec
+from affect.registry import BackendSpec, Context, DetectorSpec, EstimatorSpec, RecipeSpec, SinkSpec
 from affect.settings import PluginSettings
 from affect.testing import FakeBackend
 
@@ -456,3 +456,32 @@ def test_what_plugins_are_told_and_nobody_is_called() -> None:
     host.register(object(), "broken")  # the table may be that one's
     host.plugins[-1].status = "failed"
     assert len(host.strays()) == 1
+
+
+class Estimators:
+    """A plugin with an estimator of its own."""
+
+    def __init__(self, *specs: EstimatorSpec) -> None:
+        self.specs = specs
+
+    @hookimpl
+    def register_estimators(self, register: Callable[[EstimatorSpec], None]) -> None:
+        for each in self.specs:
+            register(each)
+
+
+def test_an_estimator_of_a_plugin_is_made_with_its_settings_and_those_it_extends() -> None:
+    made: list[BaseModel] = []
+    specs = (
+        EstimatorSpec("base", lambda knobs: made.append(knobs) or "base", "", Knobs),  # type: ignore[func-returns-value, arg-type, return-value]
+        EstimatorSpec("toy", lambda knobs: made.append(knobs) or "toy", "", Knobs, extends="base"),  # type: ignore[func-returns-value, arg-type, return-value]
+        EstimatorSpec("broken", lambda _: 1 / 0, ""),  # type: ignore[arg-type, return-value]
+    )
+    host = PluginHost(PluginSettings.model_validate({"base": {"gain": 3.0}}), entry_points=[], strict=True)
+    host.register(Estimators(*specs), "toys", "toy-package", "2.0")
+    assert cast(Any, host.create_estimator("toy")) == "toy"
+    assert cast(Knobs, made[0]).gain == 3.0
+    with pytest.raises(BackendError, match=r"broken.*toy-package.*division by zero"):
+        host.create_estimator("broken")
+    with pytest.raises(PluginError, match="did you mean 'toy'"):
+        host.create_estimator("toi")

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, start: Start) -> None
         [sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
          "--set", "model.norm=false", "--set", "epochs=2", "--device", "cpu", "--devices", "2"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False,
+        timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -54,7 +56,11 @@ def test_two_machines_train_one_network(tmp_path: Path, start: Start, unused_tcp
         )
         for rank in range(2)
     ]  # fmt: skip
-    said = [machine.communicate(timeout=240) for machine in machines]
+    try:
+        said = [machine.communicate(timeout=240) for machine in machines]
+    finally:
+        for machine in machines:
+            machine.kill()
     assert [machine.returncode for machine in machines] == [0, 0], said
     assert said[0][0].count("epoch ") == 2 + said[0][0].count("in epoch ")
     assert "epoch   " not in said[1][0]  # the first one tells
@@ -96,10 +102,13 @@ def test_sigterm_is_no_success(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
+        watchdog = threading.Timer(240, process.kill)
+        watchdog.start()
         for line in process.stdout:
             said.append(line)
             if line.startswith("epoch   2"):
                 process.terminate()
+        watchdog.cancel()
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopped by SIGTERM; the same command goes on" in said[-1]
 

@@ -48,7 +48,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     done = subprocess.run(
         [sys.executable, TESTS / "support/killed.py", folder, str(torch.get_num_threads()), json.dumps(KILLED)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == dict.fromkeys(KILLED, signal.SIGKILL), done.stderr

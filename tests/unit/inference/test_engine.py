@@ -268,7 +268,9 @@ def test_close_finishes_what_waits(bench: Bench) -> None:
     assert not closer.is_alive()
     assert all(f.done() for f in (first, *futures))
     assert [f.result() for f in (first, futures[0], futures[2], futures[3])] == [11, 21, 31, 991]
-    assert not [t for t in threading.enumerate() if t.name.startswith("affect-")]
+    threads = [bench.engine._thread, *bench.engine._pool._threads]
+    assert len(threads) == 2
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_nothing_can_be_submitted_after_close(bench: Bench) -> None:
