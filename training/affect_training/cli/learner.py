@@ -68,6 +68,7 @@ def fit(
 
     settings = _settings(assignments, backend=backend, device=device)
     host = PluginHost(settings.plugins)
+    hmm, fitted = fitting.configured(host)
     if out is not None:
         fitting.check_document(out)
     document = out or fitting.own_sidecar(settings, host)
@@ -82,10 +83,12 @@ def fit(
     options, strength = HeadOptions(), PRIOR if prior is None else prior
     facts = fitting.describe(labelled, faces, settings, host, options, strength)
     if check:
-        found = fitting.cross_validate(labelled, seen, settings, options, strength)
+        found = fitting.cross_validate(
+            labelled, seen, settings, options, strength, fitting.variants_of(hmm, fitted), hmm
+        )
         facts = facts.model_copy(update={"figures": found})
         _show(f"{facts.backend}, {labelled}, cross-validated by person", found)
-    written = fitting.write(fitting.fit_all(faces, options, strength), facts, document, sidecar=out is None)
+    written = fitting.write(fitting.fit_all(faces, options, strength, hmm), facts, document, sidecar=out is None)
     click.echo(f"{written.data}: emission and heads written to {document}")
     if out is not None:
         click.echo(f'used when the settings say [learner] fit = "{out}"')
@@ -169,6 +172,7 @@ def study(
 ) -> None:
     """Fit on five parts of one split's people and score on another split; writes no fit."""
     from affect.plugins import PluginHost
+    from affect_training.learner import fit as fitting
     from affect_training.learner.emission import PRIOR
     from affect_training.learner.heads import HeadOptions
     from affect_training.learner.labels import read_labelled
@@ -180,10 +184,13 @@ def study(
     sets = [read_labelled(existing(data), name) for name in (split, held_out)]
     if any(labelled.kind != "faces" for labelled in sets):
         raise SettingsError(f"{data}: study takes single faces (labels.csv); clips are for `evaluate`")
-    watcher = Watcher(settings, PluginHost(settings.plugins), details=True, align=align, cache=CACHE)
+    host = PluginHost(settings.plugins)
+    hmm, fitted = fitting.configured(host)
+    watcher = Watcher(settings, host, details=True, align=align, cache=CACHE)
     with _progress(sum(map(len, sets))) as progress:
         seen = [[frames[0] for frames in watcher.watch(labelled, progress)] for labelled in sets]
-    report = run(sets[0], seen[0], sets[1], seen[1], settings, HeadOptions(), PRIOR)
+    variants = fitting.variants_of(hmm, fitted)
+    report = run(sets[0], seen[0], sets[1], seen[1], settings, HeadOptions(), PRIOR, variants, hmm)
     title = f"{settings.inference.backend_word}: fitted on {sets[0]}; scored on {sets[1]}"
     _show(f"{title}; the fit on all, 95 % over people", {name: row["all"] for name, row in report.items()})
     _show_spread("the mean of five fits, and the least and greatest", report)
@@ -298,11 +305,17 @@ def _cell(value: float | None, span: "Sequence[float] | None") -> str:
 
 def _onsets_table(onsets: dict[str, dict[str, Any]]) -> Table:
     table = Table(title="onsets of events", title_justify="left")
-    for heading in ("", "an hour", "label agrees", "of all items"):
+    headings = ("", "onsets", "people", "an hour", "label agrees", "95 %", "of these people's items", "of all items")
+    for heading in headings:
         table.add_column(heading, justify="left" if not heading else "right")
     for state, row in onsets.items():
-        agrees = "-" if row["labelled_there"] is None else f"{row['labelled_there']:.3f}"
-        table.add_row(state, f"{row['per_hour']:.1f}", agrees, f"{row['labelled_anywhere']:.3f}")
+        if row["count"]:
+            low, high = row["labelled_there_ci95"]
+            agrees = (f"{row['labelled_there']:.3f}", f"{low:.2f}-{high:.2f}", f"{row['labelled_of_these_people']:.3f}")
+        else:
+            agrees = ("-", "-", "-")
+        numbers = (str(row["count"]), str(row["people"]), f"{row['per_hour']:.1f}")
+        table.add_row(state, *numbers, *agrees, f"{row['labelled_anywhere']:.3f}")
     return table
 
 

@@ -15,8 +15,9 @@ from affect_training.learner.labels import LabelledSet
 from affect_training.learner.watch import Progress, Watcher
 
 NOTE = (
-    "A pooled AUC above the within-person one is knowledge of who tends to a state, not of when: do not take it for "
-    "the tutor's use. Labels are a crowd's, of whole clips."
+    "A pooled AUC above the one per person is knowledge of who tends to a state, not of when: do not take it for the "
+    "tutor's use. Within person is conservative: who is in a state often counts there as being high at rest. Labels "
+    "are a crowd's, of whole clips."
 )
 
 
@@ -53,7 +54,7 @@ def evaluate(
     without = sum(all(frame.learner is None for frame in frames) for frames in seen)
     report = {**plain(found), **_facts(data, settings, host, sessions), "without_face": without}
     if sessions == "person":
-        report["onsets"] = onsets_right(believed, data.levels())
+        report["onsets"] = onsets_right(believed, data.levels(), data.people, resamples=resamples)
     return report
 
 

@@ -74,25 +74,31 @@ class Variant:
         return make
 
 
-VARIANTS = (
-    Variant("heads", FittedEstimator, FittedSettings()),
-    Variant("heads, a person's faces in a row", FittedEstimator, FittedSettings(), sessions="person"),
-    Variant(
-        "heads, in a row, person's past subtracted",
-        FittedEstimator,
-        FittedSettings(person_weight=1.0),
-        sessions="person",
-    ),
-    Variant("emission refitted", HmmEstimator, HmmSettings()),
-    Variant("emission refitted, in a row", HmmEstimator, HmmSettings(), sessions="person"),
-    Variant("emission of the design", HmmEstimator, HmmSettings(), fit=False),
-    Variant("emission of the design, in a row", HmmEstimator, HmmSettings(), fit=False, sessions="person"),
-)
+def variants_of(hmm: HmmSettings, fitted: FittedSettings) -> tuple[Variant, ...]:
+    """Return what a fit is compared with, under these settings of the estimators."""
+    past = fitted.model_copy(update={"person_weight": 1.0})
+    return (
+        Variant("heads", FittedEstimator, fitted),
+        Variant("heads, a person's faces in a row", FittedEstimator, fitted, sessions="person"),
+        Variant("heads, in a row, person's past subtracted", FittedEstimator, past, sessions="person"),
+        Variant("emission refitted", HmmEstimator, hmm),
+        Variant("emission refitted, in a row", HmmEstimator, hmm, sessions="person"),
+        Variant("emission of the design", HmmEstimator, hmm, fit=False),
+        Variant("emission of the design, in a row", HmmEstimator, hmm, fit=False, sessions="person"),
+    )
 
 
-def fit_all(faces: LabelledFaces, options: HeadOptions, prior: float) -> Fitted:
-    """Fit emission matrix and heads."""
-    return Fitted(fit_emission(faces, HmmSettings(), prior), fit_heads(faces, options))
+def configured(host: PluginHost) -> tuple[HmmSettings, FittedSettings]:
+    """Return the settings of the two estimators, `[plugins.hmm]` and `[plugins.fitted]`."""
+    hmm, fitted = (host.settings_of(host.estimators.get(name)) for name in ("hmm", "fitted"))
+    assert isinstance(hmm, HmmSettings)
+    assert isinstance(fitted, FittedSettings)
+    return hmm, fitted
+
+
+def fit_all(faces: LabelledFaces, options: HeadOptions, prior: float, hmm: HmmSettings) -> Fitted:
+    """Fit emission matrix and heads; `hmm` has the class shares that the backend was calibrated on."""
+    return Fitted(fit_emission(faces, hmm, prior), fit_heads(faces, options))
 
 
 def cross_validate(
@@ -101,8 +107,9 @@ def cross_validate(
     settings: Settings,
     options: HeadOptions,
     prior: float,
+    variants: Sequence[Variant],
+    hmm: HmmSettings,
     *,
-    variants: Sequence[Variant] = VARIANTS,
     resamples: int = 1000,
 ) -> dict[str, StateFigures]:
     """Score every variant on people that its fit had not seen; a fifth of the people at a time.
@@ -114,13 +121,14 @@ def cross_validate(
         options: Of the heads.
         prior: Of the emission matrix.
         variants: What is compared.
+        hmm: Of the emission matrix.
         resamples: Of the bootstrap.
     """
     _, people = np.unique(np.array(data.people), return_inverse=True)
     tables = {variant.name: np.empty((len(data), 7)) for variant in variants}
     for part in people_folds(people.astype(np.int64), FOLDS):
         rest = np.setdiff1d(np.arange(len(data)), part)
-        fit = fit_all(some_faces(data, seen, rest, settings), options, prior).as_backend_fit()
+        fit = fit_all(some_faces(data, seen, rest, settings), options, prior, hmm).as_backend_fit()
         for variant in variants:
             tables[variant.name][part] = _believed(data, seen, part, settings, variant, fit)
     return {

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from affect.errors import SettingsError
 from affect.learner.heads import BackendFit
 from affect.settings import Settings
 from affect.settings.fit import StateFigures
+from affect.settings.learner import HmmSettings
 from affect.types import FrameFaces
 from affect_training.learner.auc import JUDGED, Ints, figures
 from affect_training.learner.beliefs import beliefs
-from affect_training.learner.fit import VARIANTS, Variant, all_faces, fit_all, some_faces
+from affect_training.learner.fit import Variant, all_faces, fit_all, some_faces
 from affect_training.learner.heads import HeadOptions, people_folds
 from affect_training.learner.labels import LabelledSet
 
@@ -32,21 +34,30 @@ def study(
     settings: Settings,
     options: HeadOptions,
     prior: float,
+    variants: Sequence[Variant],
+    hmm: HmmSettings,
     *,
-    variants: Sequence[Variant] = VARIANTS,
     resamples: int = 1000,
 ) -> dict[str, dict[str, Any]]:
     """Fit six times on one split and score on another.
+
+    Raises:
+        SettingsError: Somebody is in both.
 
     Returns:
         By variant: `all`, the figures of the fit on all people with their intervals, and `runs`: by kind of AUC and
         state the mean, the least and the greatest of the five.
     """
+    if both := sorted(set(data.people) & set(held_out.people)):
+        raise SettingsError(
+            f"{len(both)} people are in {data.split} and in {held_out.split}, {both[0]!r} for one: a fit must be "
+            "judged on people that it has not seen"
+        )
     _, people = np.unique(np.array(data.people), return_inverse=True)
     parts = people_folds(people.astype(np.int64), RUNS)
     everyone = np.arange(len(data))
-    runs = [_fit(data, seen, np.setdiff1d(everyone, part), settings, options, prior) for part in parts]
-    whole = fit_all(all_faces(data, seen, settings), options, prior).as_backend_fit()
+    runs = [_fit(data, seen, np.setdiff1d(everyone, part), settings, options, prior, hmm) for part in parts]
+    whole = fit_all(all_faces(data, seen, settings), options, prior, hmm).as_backend_fit()
     report = {}
     for variant in variants:
         found = [_score(held_out, held_out_seen, settings, variant, fit, 1) for fit in runs]
@@ -65,8 +76,9 @@ def _fit(
     settings: Settings,
     options: HeadOptions,
     prior: float,
+    hmm: HmmSettings,
 ) -> BackendFit:
-    return fit_all(some_faces(data, seen, rows, settings), options, prior).as_backend_fit()
+    return fit_all(some_faces(data, seen, rows, settings), options, prior, hmm).as_backend_fit()
 
 
 def _score(

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from affect_training.learner.auc import JUDGED, Floats
 from affect_training.learner.beliefs import Believed, Sessions, beliefs, onsets_right
 
@@ -58,16 +59,28 @@ def test_onsets_are_counted_and_compared_with_labels() -> None:
     assert found.hours == 40 / 3600
     told = Believed(found.mean, ((1, "boredom"), (2, "boredom"), (0, "delight")), 0.5)
     levels = {state: np.array([0, 3, 1, 2]) for state in JUDGED}
-    report = onsets_right(told, levels)
-    assert report["boredom"] == {"per_hour": 4.0, "labelled_there": 0.5, "labelled_anywhere": 0.5}
+    report = onsets_right(told, levels, ["a", "a", "b", "b"])
+    assert report["boredom"] == {
+        "count": 2, "people": 2, "per_hour": 4.0, "labelled_there": 0.5, "labelled_there_ci95": [0.0, 1.0],
+        "labelled_of_these_people": 0.5, "labelled_anywhere": 0.5,
+    }  # fmt: skip
+    assert report["boredom"]["labelled_of_these_people"] == 0.5  # one onset of each, who is bored in half of the items
     assert report["confusion"]["labelled_there"] is None
     assert report["engagement"]["labelled_anywhere"] == 0.25
+
+
+def test_onsets_of_who_is_always_bored_tell_who_and_not_when() -> None:
+    told = Believed(np.zeros((6, 7)), ((0, "boredom"), (1, "boredom"), (5, "boredom")), 1.0)
+    levels = {state: np.array([3, 3, 3, 0, 0, 0]) for state in JUDGED}
+    row = onsets_right(told, levels, ["a", "a", "a", "b", "b", "b"])["boredom"]
+    assert row["labelled_there"] == row["labelled_of_these_people"] == pytest.approx(2 / 3, abs=1e-4)
+    assert row["labelled_anywhere"] == 0.5
 
 
 def test_a_clip_is_believed_on_average() -> None:
     (found,) = run([[frame(3, 0.0), frame(6, 5.0)]], ["a"])
     estimator = HmmEstimator(SETTINGS)
-    steps = [estimator.observe(0.0, evidence(3)), estimator.observe(5.0, evidence(6))]
+    steps = [estimator.observe(0.0, evidence(3)), estimator.observe(5.0, evidence(6))]  # each for frame_s at most
     np.testing.assert_allclose(found, np.mean(steps, axis=0), rtol=1e-6)
 
 

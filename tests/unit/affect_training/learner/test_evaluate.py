@@ -99,7 +99,7 @@ def test_people_in_a_row_remember(toy: Path, toy_faces: Path, toy_settings: Sett
     alone = evaluate(data, toy_settings, PluginHost(), nothing, resamples=20)
     row = evaluate(data, toy_settings, PluginHost(), nothing, sessions="person", resamples=20)
     assert row["sessions"] == "person"
-    assert 0.6 < row["auc"]["boredom"] < alone["auc"]["boredom"]  # toy states have no memory
+    assert 0.55 < row["auc"]["boredom"] < alone["auc"]["boredom"]  # toy states have no memory
 
 
 def test_clips_run_through_the_video_pipeline(toy: Path, toy_faces: Path, tmp_path: Path) -> None:
