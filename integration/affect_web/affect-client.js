@@ -169,6 +169,8 @@
  * @property {number} failed
  * @property {{p50: number, p95: number} | null} latency_ms
  * @property {Presence} presence
+ * @property {?number} evidence_age_s Since a face could be read or the host told something.
+ * @property {number} suppressed Onsets held back by the budget, in all.
  * @property {boolean} consent
  * @property {boolean} backend_ok
  */

@@ -9,6 +9,7 @@ const PHASES = { onset: "begins", update: "continues", offset: "ends", present: 
 const REASONS = {
   decay: "faded",
   face_lost: "face lost",
+  no_evidence: "face unreadable",
   consent_revoked: "consent withdrawn",
   session_end: "session ended",
 };
