@@ -42,7 +42,7 @@ def test_what_the_wheel_announces_can_be_loaded(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         announced.read_string(archive.read(name).decode())
-    assert set(announced["console_scripts"]) == {"affect", "affect-train"}
+    assert set(announced["console_scripts"]) == {"affect", "affect-train", "affect-tutor"}
     assert set(announced["affect"]) == {"builtin", "cnn", "ensemble", "resnet", "seeds"}
     for group in ("console_scripts", "affect"):
         for target in announced[group].values():
