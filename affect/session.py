@@ -73,10 +73,11 @@ class LearnerSession:
         Raises:
             AffectError: The estimator could not be made anew.
         """
+        estimator = self._ask(self.fresh_estimator)
         events = self.end(OffsetReason.CONSENT_REVOKED, t)
         self.estimate = None
         self.tracker = self.tracker.anew()
-        self._ask(lambda: self.model.forget(self.fresh_estimator()))
+        self.model.forget(estimator)
         return events
 
     def _ask(self, question: Callable[[], T]) -> T:

@@ -41,6 +41,7 @@ class JsonlSink:
             self._folder / f"{session}.events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC, 0o600
         )
         with os.fdopen(number, "ab", buffering=0) as file:
+            os.fchmod(number, 0o600)  # it may be older than this rule
             size = file.tell()
             if file.write(line) != len(line):
                 file.truncate(size)  # half a line would swallow the next one

@@ -68,6 +68,10 @@ class EventPolicy:
             events += self._onsets(estimate, before, corrected)
         return events
 
+    def forget(self) -> None:
+        """Forget the last belief; what is open, cool-downs and the budget stay."""
+        self._last = None
+
     def close(self, t: float, reason: OffsetReason) -> list[LearnerEvent]:
         """End all open states; returns their offsets."""
         self._since.clear()
@@ -104,7 +108,8 @@ class EventPolicy:
         # The likelier first: the budget is for what is most certain.
         for state in sorted(self.settings.timing, key=lambda s: -_probability(estimate, s) / self.enter[s]):
             p = _probability(estimate, state)
-            if state in self._open or p < self.enter[state] or not self._leads(estimate, state):
+            begins = state is corrected or (p >= self.enter[state] and self._leads(estimate, state))
+            if state in self._open or not begins:
                 self._since.pop(state, None)
                 self._suppressed_now.discard(state)
                 continue

@@ -38,6 +38,9 @@ class LearnerModel:
         self._circumplex = Circumplex(self.settings.circumplex)
         self._presence = Presence.UNKNOWN
         self._face_t: float | None = None
+        self._face_id: int | None = None
+        self._missed = False
+        self.policy.forget()
         self._looking_t: float | None = None
         self._evidence_t = float("-inf")
 
@@ -62,9 +65,12 @@ class LearnerModel:
         face = frame.learner
         before: list[LearnerEvent] = []
         if face is not None:
-            if self._presence is Presence.PRESENT and self._present(t) is Presence.ABSENT:  # and nothing told the time
-                before = self.tick(t)[1]
-            self._face_t = t
+            other = self._missed or face.track_id != self._face_id
+            if other and self._presence is Presence.PRESENT and self._present(t) is Presence.ABSENT:
+                before = self.tick(t)[1]  # nothing told the time meanwhile
+            self._face_t, self._face_id, self._missed = t, face.track_id, False
+        else:
+            self._missed = True
         evidence = face_evidence(face, self.settings)
         if evidence is None:
             states = self.estimator.advance(t)

@@ -7,7 +7,7 @@ from affect.errors import ErrorCode, FrameError
 from affect.service.protocol import FrameHeader
 
 _MOST_T = 1e12  # larger times leave no room for milliseconds
-_BEHIND_S = 2.0  # frames later than `max_skew_s` for this long are no hold-up of the network
+_WRONG_S = 2.0  # frames further from the clock than `max_skew_s` for this long: it is the clock that is wrong
 _DRIFT = 1e-3  # how fast two honest clocks may part
 
 
@@ -17,8 +17,8 @@ class SessionClock:
     Nothing of a frame that is refused is kept: one bad time does not move the clock.
 
     Args:
-        max_skew_s: How far ahead of the first frame's clock a frame may be; and how far behind, before its clock is
-            taken to have stood still.
+        max_skew_s: How far ahead of the first frame's clock a frame may be, and how far behind; where all frames of two
+            seconds are further away, the clock is set anew, to the present.
     """
 
     def __init__(self, max_skew_s: float) -> None:
@@ -31,6 +31,7 @@ class SessionClock:
         self._last_seq, self._last_t = -1, -math.inf
         self._new_source = False
         self._behind_since: float | None = None
+        self._ahead_since: float | None = None
 
     @property
     def running(self) -> bool:
@@ -83,11 +84,20 @@ class SessionClock:
         offset = t - now
         if self._first is None:
             self._first, self._offset = (offset, now), offset
-        most = self._first[0] + self._max_skew_s + _DRIFT * (now - self._first[1])
-        if offset > most:
-            raise self._from_future(offset - self._offset)
+        ahead = offset - self._first[0] - _DRIFT * (now - self._first[1])
+        if ahead > self._max_skew_s:
+            if self._ahead_since is None:
+                self._ahead_since = now
+            if not self._new_source and now - self._ahead_since < _WRONG_S:
+                raise self._from_future(ahead)
+            # Not one bad frame: the client's clock was moved, or ours too far when it seemed to stand still.
+            shift -= t - self.now(model_t)
+            t = header.t + shift
+            if t <= self._last_t:
+                raise self._from_future(ahead)
+            offset = t - now
         self._offset = max(self._offset, offset)
-        self._shift, self._behind_since, self._new_source = shift, behind_since, False
+        self._shift, self._behind_since, self._ahead_since, self._new_source = shift, behind_since, None, False
         self._last_seq, self._last_t = header.seq, t
         return header.model_copy(update={"t": t}) if shift else header
 
@@ -104,7 +114,7 @@ class SessionClock:
             return self._shift, None
         if self._behind_since is None:
             return self._shift, now
-        if now - self._behind_since < _BEHIND_S:
+        if now - self._behind_since < _WRONG_S:
             return self._shift, self._behind_since
         return self._shift + self.now(model_t) - t, None  # the clock stood still, a suspended machine's for one
 

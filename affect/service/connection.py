@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from affect.service.server import AffectService
 
 _CLOSE_S = 1.0  # how long a peer may take to read our last words
+_SHORT = 1024  # characters; so much is read even of who sends too many
 MAX_TEXT = 65_536  # characters; refused before it is parsed, since every wrong item of a long list costs memory
 
 _CLOSE_OF = {
@@ -207,12 +208,13 @@ class Connection:
             message = None
             try:
                 if isinstance(data, str):
-                    if not self._texts.take():
+                    allowed = self._texts.take()
+                    message = _parse(data) if allowed or len(data) < _SHORT else None
+                    if not allowed and not _always_heard(message):
                         raise ProtocolError(
                             f"more than {self._settings.service.max_messages:g} messages a second",
                             code=ErrorCode.RATE_LIMITED,
                         )
-                    message = _parse(data)
                     self._handle(message)
                 else:
                     self._frame(data)
@@ -318,6 +320,11 @@ class Connection:
         except (TimeoutError, ConnectionClosed):
             self._socket.transport.abort()
         await close(self._socket, _CLOSE_OF.get(error.code, CloseCode.INTERNAL), error.message)
+
+
+def _always_heard(message: object) -> bool:
+    """Whether a message counts even from who sends too many: nobody is kept from leaving."""
+    return isinstance(message, Bye) or (isinstance(message, Consent) and not message.granted)
 
 
 def _parse(text: str) -> object:

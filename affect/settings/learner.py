@@ -259,7 +259,7 @@ class EventSettings(BaseModel):
         "A state ends below this many times the odds of its base rate, whatever `leave` says: a belief that has "
         "drifted back there knows nothing.",
         "chosen by simulation (docs/learner-model.md); not in the design",
-        gt=1,
+        ge=1,
     )
     leave_s: float = _sourced(
         3.0, "How long it must stay below, seconds.", "chosen by simulation; the design proposed 2", ge=0

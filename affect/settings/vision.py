@@ -32,7 +32,8 @@ class VisionSettings(BaseModel):
     lost_s: float = Field(
         default=1.5,
         ge=0,
-        description="A face found again near its last place within this time keeps its track id.",
+        description="A face found again near its last place within this time keeps its track id; the learner's "
+        "face within switch_s.",
     )
     switch_s: float = Field(
         default=5.0,

@@ -22,7 +22,8 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 """Pillow's names of the accepted formats."""
 
 _MOST_SCANS = 64  # a progressive JPEG has about ten
-_MOST_PARTS = 2048  # of 8 KiB each, as they are usually written, they are larger than a message may be
+_MOST_PARTS = 2048
+_LEAST_PART = 4096  # bytes; pixels are usually written in chunks of 8 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +82,18 @@ def _check_parts(data: bytes) -> None:
     Raises:
         FrameError: Too many segments or scans of a JPEG, or chunks of a PNG.
     """
-    if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda", _first_scan(data)) > _MOST_SCANS:
-        raise FrameError(f"a JPEG picture with more than {_MOST_SCANS} scans")
+    if data[:2] == b"\xff\xd8":
+        first = _first_scan(data)
+        end = data.find(b"\xff\xd9", first)  # what telephones append behind it is not read
+        if data.count(b"\xff\xda", first, end if end >= 0 else len(data)) > _MOST_SCANS:
+            raise FrameError(f"a JPEG picture with more than {_MOST_SCANS} scans")
     if data[:4] == b"\x89PNG":
-        at = 8
-        for _ in range(_MOST_PARTS):
+        at, most = 8, max(_MOST_PARTS, len(data) // _LEAST_PART)
+        for _ in range(most):
             if at >= len(data):
                 return
             at += 12 + int.from_bytes(data[at : at + 4], "big")
-        raise FrameError(f"a PNG picture with more than {_MOST_PARTS} chunks")
+        raise FrameError(f"a PNG picture of {len(data)} bytes with more than {most} chunks")
 
 
 def _complete(data: bytes, kind: str) -> bool:

@@ -103,7 +103,7 @@ class Tracker:
         if self._first_detection:
             self._detected -= self._phase * self.settings.redetect_s
             self._first_detection = False
-        recent = [track for track in self._lost if t - track.seen <= self.settings.lost_s]
+        recent = [track for track in self._lost if self._recent(track, t)]
         candidates = [*self.visible, *recent]
         # Who was just seen by refinement is where he was: a face beside him is somebody else's.
         seen_now = [i < len(self.visible) and track.seen == t for i, track in enumerate(candidates)]
@@ -142,12 +142,19 @@ class Tracker:
             if all(overlap(track.face.box, other.face.box) < DUPLICATE_OVERLAP for other in unique):
                 unique.append(track)
         self.visible = tuple(sorted(unique, key=lambda track: track.id))
-        self._lost = tuple(track for track in self._lost if t - track.seen <= self.settings.lost_s)
+        self._lost = tuple(track for track in self._lost if self._recent(track, t))
         self._follow(t)
         if any(track.id == self.followed for track in self.visible):
             self._missing_since = None
         elif self._missing_since is None:
             self._missing_since = t
+
+    def _recent(self, track: Track, t: float) -> bool:
+        """Whether a lost face may still come back as itself: the learner's as long as nobody else is followed."""
+        longest = self.settings.lost_s
+        if track.id == self.followed:
+            longest = max(longest, self.settings.switch_s)
+        return t - track.seen <= longest
 
     def _follow(self, t: float) -> None:
         """Follow the largest face at first, then the same one, until it is gone for `switch_s`."""

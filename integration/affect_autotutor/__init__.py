@@ -4,7 +4,7 @@
 without either. See docs/tutor.md.
 """
 
-from affect_autotutor.dialogue import Dialogue, Move, MoveKind
+from affect_autotutor.dialogue import Dialogue, Move, MoveKind, Verdict
 from affect_autotutor.host import TutorHost
 from affect_autotutor.lesson import Lesson, load_lesson
 from affect_autotutor.policy import AffectPolicy, PolicySettings, Tactic
@@ -18,5 +18,6 @@ __all__ = [
     "PolicySettings",
     "Tactic",
     "TutorHost",
+    "Verdict",
     "load_lesson",
 ]

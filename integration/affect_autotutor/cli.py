@@ -1,7 +1,9 @@
 """`affect-tutor`: the lesson in the terminal, beside `affect serve` whose page has the camera."""
 
 import asyncio
+import contextlib
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -25,6 +27,8 @@ def main(url: str, session: str | None, token: str | None, lesson: Path | None, 
     """Teach a lesson and change course when the learner is confused, frustrated or bored."""
     try:
         asyncio.run(_run(url, session, token, lesson, show_affect))
+    except KeyboardInterrupt:
+        sys.exit(130)
     except AffectError as exc:
         click.echo(f"affect-tutor: {exc.message} [{exc.code}]", err=True)
         sys.exit(1)
@@ -43,11 +47,12 @@ async def _run(url: str, session: str | None, token: str | None, lesson: Path | 
 
 
 async def _converse(host: TutorHost, show_affect: bool) -> None:
+    lines = _lines()
     async with host:
         click.echo(f"{host.dialogue.lesson.title}. {_HELP}")
         _print(host.start())
         while host.dialogue.question is not None:
-            turn = (await asyncio.to_thread(sys.stdin.readline)).strip()
+            turn = (await lines.get()).strip()
             if not turn:
                 return
             decided = len(host.tactics)
@@ -56,6 +61,21 @@ async def _converse(host: TutorHost, show_affect: bool) -> None:
                 states = ", ".join(sorted(host.policy.open_states)) or "nothing"
                 click.echo(f"  [told: {states}; does: {host.tactics[-1] or 'as always'}]")
             _print(moves)
+
+
+def _lines() -> "asyncio.Queue[str]":
+    """Read standard input in a thread that nobody waits for: Ctrl-C ends the lesson at once."""
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            for line in sys.stdin:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, "")
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
 
 
 def _print(moves: list[Move]) -> None:

@@ -7,8 +7,8 @@ a misconception, and leads to the next expectation by pump, hint, prompt and ass
 from dataclasses import dataclass
 from enum import StrEnum
 
-from affect_autotutor.lesson import Expectation, Lesson, Misconception, Question
-from affect_autotutor.matching import Matcher, WordMatcher
+from affect_autotutor.lesson import Expectation, Lesson, Misconception, Prompt, Question
+from affect_autotutor.matching import Matcher, WordMatcher, denies
 from affect_autotutor.policy import Tactic
 
 COVERED = 0.6
@@ -17,11 +17,19 @@ COVERED = 0.6
 WRONG = 0.4
 """Share of a misconception's words at which it is met."""
 
-CONSOLATION = "This part of physics is awkward; most people stumble over it. Let us take a smaller step."
+CONSOLATION = "This part is awkward; most people stumble over it. Let us take a smaller step."
 RELIEF = "That was a hard one, and the way I asked did not help. Here is that piece."
 DARE = "You seem to have the easy part. Try this one instead."
 OTHER_WAY = "Let us look at it another way."
 DELIGHTED = "Nice, is it not?"
+
+
+class Verdict(StrEnum):
+    """What a turn was, as far as words tell."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    UNCLEAR = "unclear"  # nothing new was recognised: wrong, or right in words of the learner's own
 
 
 class MoveKind(StrEnum):
@@ -57,6 +65,8 @@ class _Progress:
     helps: list[int]
     pumps: int = 0
     target: int | None = None
+    prompt: Prompt | None = None
+    other_way: bool = False
 
 
 class Dialogue:
@@ -73,8 +83,9 @@ class Dialogue:
         self._left = list(lesson.questions)
         self._question: Question | None = None
         self._progress = _Progress([], [], [])
-        self.right = self.turns = 0
-        self.last_right = False
+        self.right = self.wrong = 0
+        self.verdict = Verdict.UNCLEAR
+        self.used = False
 
     @property
     def question(self) -> Question | None:
@@ -83,8 +94,8 @@ class Dialogue:
 
     @property
     def mastery(self) -> float:
-        """Share of the learner's turns that were good ones, as if there had been a good and a bad one before."""
-        return (self.right + 1) / (self.turns + 2)
+        """Share that was right of the turns that could be judged, as if there had been one of each before."""
+        return (self.right + 1) / (self.right + self.wrong + 2)
 
     @property
     def covered(self) -> tuple[bool, ...]:
@@ -102,53 +113,80 @@ class Dialogue:
             ValueError: There is no open question.
         """
         question, progress = self._asked(), self._progress
-        self.turns += 1
-        progress.said.append(turn)
-        wrong = self._misconception(question, turn)
+        prompt, progress.prompt = progress.prompt, None
         newly = [
             number
             for number, expectation in enumerate(question.expectations)
-            if not progress.covered[number] and self._matcher.coverage(progress.said, expectation.ideal) >= COVERED
+            if not progress.covered[number]
+            and self._matcher.coverage([*progress.said, turn], expectation.ideal) >= COVERED
         ]
-        if progress.target is not None and progress.target not in newly and self._prompted(turn):
+        answered = prompt is not None and self._has(turn, prompt.word)
+        if answered and progress.target is not None and progress.target not in newly:
             newly.append(progress.target)
-        self.last_right = bool(newly) and wrong is None
-        self.right += self.last_right
-        if wrong is not None:
-            progress.said.pop()  # words of an error do not make a later turn right
-            return [Move(MoveKind.FEEDBACK, "Not quite."), Move(MoveKind.CORRECTION, wrong.correction)]
+        error = None if newly else self._misconception(question, turn)
+        if error is not None:  # its words are not kept: they must not make a later turn right
+            self._judge(Verdict.WRONG)
+            return [Move(MoveKind.FEEDBACK, "Not quite."), Move(MoveKind.CORRECTION, error.correction)]
+        progress.said.append(turn)
         for number in newly:
             progress.covered[number] = True
-        return [Move(MoveKind.FEEDBACK, "Right." if newly else "I see.")]
+        if newly:
+            self._judge(Verdict.RIGHT)
+            return [Move(MoveKind.FEEDBACK, "Right.")]
+        self._judge(Verdict.UNCLEAR if prompt is None else Verdict.WRONG)
+        return [Move(MoveKind.FEEDBACK, "I see.")]
+
+    def _judge(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self.right += verdict is Verdict.RIGHT
+        self.wrong += verdict is Verdict.WRONG
 
     def go_on(self, tactic: Tactic | None = None) -> list[Move]:
         """Say what comes next: help towards an expectation, or summary and the next question.
 
         Args:
-            tactic: What is to change because of what the learner feels.
+            tactic: What is to change because of what the learner feels; `used` says whether anything did.
 
         Raises:
             ValueError: There is no open question.
         """
         question, progress = self._asked(), self._progress
-        if tactic is Tactic.HARDER and (harder := self._harder(question)) is not None:
-            return [Move(MoveKind.AFFECT, DARE), *self._ask(harder)]
-        said = [Move(MoveKind.AFFECT, DELIGHTED)] if tactic is Tactic.ACKNOWLEDGE else []
-        if all(progress.covered):
+        finished = all(progress.covered)
+        harder = self._harder(question) if tactic is Tactic.HARDER else None
+        self.used = self._usable(tactic, finished=finished, harder=harder)
+        said = [Move(MoveKind.AFFECT, DELIGHTED)] if tactic is Tactic.ACKNOWLEDGE and self.used else []
+        if harder is not None:
+            ended = [Move(MoveKind.SUMMARY, question.summary)] if finished else []
+            return [*ended, Move(MoveKind.AFFECT, DARE), *self._ask(harder)]
+        if finished:
             return [*said, *self._finish(question)]
         number = self._next(question)
         expectation = question.expectations[number]
-        if tactic is Tactic.ANOTHER:
+        if self.used and tactic is Tactic.ANOTHER:
+            progress.other_way = True
             return [Move(MoveKind.AFFECT, OTHER_WAY), Move(MoveKind.HINT, question.another, number)]
-        if tactic is Tactic.SMALLER_STEP:
+        if self.used and tactic is Tactic.SMALLER_STEP:
             return [Move(MoveKind.AFFECT, CONSOLATION), self._prompt(expectation, number)]
-        if tactic is Tactic.ASSERTION:
+        if self.used and tactic is Tactic.ASSERTION:
             return [Move(MoveKind.AFFECT, RELIEF), *self._assert(question, number)]
-        if tactic is Tactic.HINT:
+        if self.used and tactic is Tactic.HINT:
             return [self._hint(expectation, number)]
         return [*said, *self._help(question, number)]
 
     # Inside
+
+    def _usable(self, tactic: Tactic | None, *, finished: bool, harder: Question | None) -> bool:
+        """Whether there is anything that a tactic can change now."""
+        if tactic is None or tactic is Tactic.HARDER:
+            return harder is not None
+        if tactic is Tactic.ACKNOWLEDGE:
+            return self.verdict is Verdict.RIGHT
+        if finished:
+            return False
+        number = self._next(self._asked())
+        if tactic is Tactic.HINT:
+            return self._progress.helps[number] < len(self._asked().expectations[number].hints)
+        return tactic is not Tactic.ANOTHER or not self._progress.other_way
 
     def _asked(self) -> Question:
         if self._question is None:
@@ -175,9 +213,10 @@ class Dialogue:
         return min(harder, key=lambda other: other.difficulty, default=None)
 
     def _misconception(self, question: Question, turn: str) -> Misconception | None:
-        """The error that a turn is nearest to, if it is nearer to it than to anything right."""
+        """The error that a turn is nearest to, if it is nearer to it than to anything right and does not deny it."""
         best = max((self._matcher.coverage([turn], e.ideal) for e in question.expectations), default=0.0)
-        scored = [(self._matcher.coverage([turn], m.bad), m) for m in question.misconceptions]
+        met = [m for m in question.misconceptions if denies(m.bad) == denies(turn)]
+        scored = [(self._matcher.coverage([turn], m.bad), m) for m in met]
         score, nearest = max(scored, key=lambda pair: pair[0], default=(0.0, None))
         return nearest if score >= WRONG and score > best else None
 
@@ -213,6 +252,7 @@ class Dialogue:
         helps, hints = self._progress.helps, len(expectation.hints)
         step = min(max(helps[number] - hints, 0), len(expectation.prompts) - 1)
         helps[number] = hints + step + 1
+        self._progress.prompt = expectation.prompts[step]
         return Move(MoveKind.PROMPT, expectation.prompts[step].ask, number)
 
     def _assert(self, question: Question, number: int) -> list[Move]:
@@ -224,15 +264,9 @@ class Dialogue:
             return [*moves, *self._finish(question)]
         return [*moves, *self._help(question, self._next(question))]
 
-    def _prompted(self, turn: str) -> bool:
-        """Whether a turn has the word that was last prompted for."""
-        progress, question = self._progress, self._asked()
-        assert progress.target is not None
-        expectation = question.expectations[progress.target]
-        step = progress.helps[progress.target] - len(expectation.hints) - 1
-        if not 0 <= step < len(expectation.prompts):
-            return False
-        return self._matcher.coverage([turn], expectation.prompts[step].word) >= COVERED
+    def _has(self, turn: str, word: str) -> bool:
+        """Whether a turn has the word that was prompted for, or one that means it to the matcher."""
+        return word.lower() in turn.lower().split() or self._matcher.coverage([turn], word) >= COVERED
 
 
 def _sentences(lesson: Lesson) -> list[str]:

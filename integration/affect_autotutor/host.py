@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from affect.errors import AffectError
 from affect.labels import LearnerState
 from affect.service.protocol import Event, ServerMessage, Snapshot, Status
-from affect_autotutor.dialogue import Dialogue, Move
+from affect_autotutor.dialogue import Dialogue, Move, Verdict
 from affect_autotutor.policy import AffectPolicy, Tactic
+
+log = logging.getLogger(__name__)
 
 
 class Client(Protocol):
@@ -82,23 +86,34 @@ class TutorHost:
             moves = self.dialogue.go_on(Tactic.HINT)
         else:
             moves = self.dialogue.take(turn)
-            right = self.dialogue.last_right
-            await self._tell("answer_correct" if right else "answer_wrong")
+            verdict = self.dialogue.verdict
+            if verdict is not Verdict.UNCLEAR:  # our own doubt is no evidence of the learner's
+                await self._tell("answer_correct" if verdict is Verdict.RIGHT else "answer_wrong")
             if took > self._slow_s:
                 await self._tell("slow_response")
-            elif took < self._fast_s and not right:
+            elif took < self._fast_s and verdict is Verdict.WRONG:
                 await self._tell("fast_guess")
+            right = verdict is Verdict.RIGHT
             tactic = self.policy.decide(self._now(), right=right, mastery=self.dialogue.mastery)
-            self.tactics.append(tactic)
             moves += self.dialogue.go_on(tactic)
+            if tactic is not None and not self.dialogue.used:
+                self.policy.unused()
+                tactic = None
+            self.tactics.append(tactic)
         if self.dialogue.question is not question:
             self.policy.new_question()
         self._asked_at = time.monotonic()
         return moves
 
     async def _tell(self, kind: str) -> None:
-        if self._client is not None:
+        if self._client is None:
+            return
+        try:
             await self._client.evidence(kind)
+        except AffectError as exc:  # the learner may have closed the camera's page, which ends the session
+            log.warning("no affect any more: %s", exc.message)
+            self._client = None
+            self.policy.begin({})
 
     async def _listen(self, client: Client) -> None:
         async for message in client:

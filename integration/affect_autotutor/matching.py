@@ -46,7 +46,7 @@ class WordMatcher:
     def coverage(self, said: Iterable[str], sentence: str) -> float:
         """Return the weighted share of the sentence's words among all that was said."""
         turns = list(said)
-        alike = [turn for turn in turns if _denies(turn) == _denies(sentence)]
+        alike = [turn for turn in turns if denies(turn) == denies(sentence)]
         return max(self._share(alike, sentence), self._share(turns, sentence) / 2)
 
     def _share(self, turns: Iterable[str], sentence: str) -> float:
@@ -69,6 +69,7 @@ def _stem(word: str) -> str:
     return word
 
 
-def _denies(text: str) -> bool:
+def denies(text: str) -> bool:
+    """Return whether there is a word of denial in it; of what, words do not tell."""
     words = _WORD.findall(text.lower())
     return any(word in _NEGATIONS or word.endswith("n't") for word in words)

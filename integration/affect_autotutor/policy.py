@@ -113,6 +113,10 @@ class AffectPolicy:
             self._consoled = self._consoled or tactic is Tactic.SMALLER_STEP
         return tactic
 
+    def unused(self) -> None:
+        """Say that the last decision could not change anything: the next one need not wait for it."""
+        self._since = self.settings.turns_between
+
     def _wanted(self, t: float, *, right: bool, brief: LearnerState | None) -> Tactic | None:
         if self._sure(S.FRUSTRATION):
             return Tactic.ASSERTION if self._consoled else Tactic.SMALLER_STEP
@@ -121,7 +125,7 @@ class AffectPolicy:
             return Tactic.HINT if lasted >= self.settings.productive_s or self._confused_before else None
         if self._sure(S.BOREDOM):
             return Tactic.HARDER if right else Tactic.ANOTHER
-        return None if brief is None else Tactic.ACKNOWLEDGE
+        return Tactic.ACKNOWLEDGE if brief is not None and right else None
 
     def _sure(self, state: LearnerState) -> bool:
         held = self._open.get(state)

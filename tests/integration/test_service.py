@@ -239,6 +239,20 @@ async def test_messages_are_limited_too(serve: Serve) -> None:
         assert 10 <= len(p.of("pong")) < 30
 
 
+async def test_who_sends_too_much_may_still_revoke(serve: Serve) -> None:
+    async with serve({"service": {"max_messages": 0.1}}) as service, peer(service) as p:
+        await p.consented()
+        for number in range(5):
+            await p.send("ping", id=number)
+        await p.until("error", lambda m: m["code"] == "rate_limited")
+        await p.send("consent", granted=False)
+        await p.until("snapshot", lambda m: not m["consent"])
+        await p.send("consent", granted=True)
+        await p.until("error", lambda m: m["code"] == "rate_limited")
+        await p.send("bye")
+        assert await p.closed() == 1000
+
+
 async def test_a_path_that_is_none_is_not_found(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     async with serve() as service:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)

@@ -1,6 +1,7 @@
 """The reference tutor beside a real service: the same answers, other words when the learner is frustrated or bored."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ async def test_the_tutor_really_does_something_else(serve: Serve) -> None:
             assert host.tactics[1:] == [None, None]  # at most one such move in four turns
     assert found["engagement"] == found[None]
     assert found["frustration"] != found[None]
-    assert found["frustration"][2].startswith("affect: This part of physics is awkward")
+    assert found["frustration"][2].startswith("affect: This part is awkward")
     assert found["frustration"][3].startswith("prompt: ")
     assert found["boredom"][3].startswith("hint: Think of a train")
     assert found[None][2].startswith("pump: ")
@@ -67,7 +68,8 @@ async def test_the_service_hears_what_the_tutor_knows(serve: Serve) -> None:
                 return ask(t, kind)
 
             model.host = noted  # type: ignore[method-assign, assignment]
-            await host.say("bananas")
+            await host.say("bananas")  # nothing that could be judged
+            await host.say("The pumpkin lands behind because the runner moves on ahead")
             await host.say("?")
             await host.say("The pumpkin has the same horizontal speed as the runner when it is released.")
             async with asyncio.timeout(10):
@@ -92,6 +94,29 @@ async def test_without_a_service_it_teaches_all_the_same() -> None:
     assert set(host.tactics) == {None}
 
 
+async def test_a_session_that_ends_does_not_end_the_lesson(serve: Serve) -> None:
+    """The learner closed the camera's page, which says bye."""
+    async with serve() as service:
+        url = f"ws://127.0.0.1:{service.port}/ws"
+        async with peer(service) as learner:
+            await learner.hello(roles=["learner"], session="s-left")
+            async with (
+                AffectClient(url, roles=("tutor",), session="s-left") as client,
+                TutorHost(Dialogue(load_lesson()), AffectPolicy(), client) as host,
+            ):
+                host.start()
+                await learner.send("correct", state="frustration")
+                async with asyncio.timeout(10):
+                    while LearnerState.FRUSTRATION not in host.policy.open_states:
+                        await asyncio.sleep(0.01)
+                await learner.send("bye")
+                assert await learner.closed() == 1000
+                for _ in range(3):
+                    assert await host.say("The pumpkin lands behind because the runner moves on ahead")
+                assert host.policy.open_states == {}
+                assert host.dialogue.wrong == 3
+
+
 def tutor(*arguments: str, said: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "affect_autotutor.cli", *arguments]
     return subprocess.run(command, input=said, capture_output=True, text=True, timeout=120, check=False)
@@ -113,3 +138,17 @@ def test_without_the_service_it_says_so(port: int) -> None:
     result = tutor("--session", "x", "--url", f"ws://127.0.0.1:{port}/ws", said="\n")
     assert result.returncode == 1
     assert f"no connection to ws://127.0.0.1:{port}/ws" in result.stderr
+
+
+def test_an_interrupt_ends_it_at_once() -> None:
+    command = [sys.executable, "-u", "-m", "affect_autotutor.cli"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        while "tutor: You run" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130  # with nothing typed
+    finally:
+        process.kill()
+        process.communicate()

@@ -66,7 +66,9 @@ def test_boredom_depends_on_how_the_learner_does(right: bool, tactic: Tactic) ->
 def test_delight_and_surprise_are_acknowledged_once(state: str) -> None:
     policy = AffectPolicy(PolicySettings(turns_between=1))
     policy.tell(event(state, "onset", 10.0))
-    assert [decide(policy), decide(policy)] == [Tactic.ACKNOWLEDGE, None]
+    assert [decide(policy, right=True), decide(policy, right=True)] == [Tactic.ACKNOWLEDGE, None]
+    policy.tell(event(state, "onset", 20.0))
+    assert decide(policy, right=False) is None  # embarrassed, rather
 
 
 def test_engagement_is_not_disturbed() -> None:
@@ -112,3 +114,10 @@ def test_a_snapshot_says_what_is_open_but_not_how_surely() -> None:
     assert decide(policy) is Tactic.SMALLER_STEP
     policy.begin({})
     assert policy.open_states == {}
+
+
+def test_a_decision_that_changed_nothing_need_not_be_waited_for() -> None:
+    policy = told(event("boredom", "onset", 10.0))
+    assert decide(policy) is Tactic.ANOTHER
+    policy.unused()
+    assert decide(policy) is Tactic.ANOTHER

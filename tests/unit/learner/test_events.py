@@ -360,6 +360,8 @@ def test_a_correction_waits_for_nothing() -> None:
     hold(events, 0.5, 3.0, boredom=0.1)
     assert events.open_states == {}
     assert told(events.step(said(3.5, boredom=0.8), B)) == [("boredom", "onset", 3.5)]  # within its cool-down
+    strict = policy(enter=0.9, margin=0.5)
+    assert told(strict.step(said(0.0, boredom=0.6), B)) == [("boredom", "onset", 0.0)]
 
 
 # Whatever the beliefs are

@@ -319,9 +319,16 @@ def test_a_face_after_an_absence_that_nobody_noticed() -> None:
     made = model(slow)
     run(made, (frame(t, Emotion.HAPPY) for t in times(0, 30)))
     assert list(made.policy.open_states) == [LearnerState.DELIGHT]
-    events = made.observe(frame(40.0, Emotion.HAPPY)).events
+    newcomer = replace(frame(40.0, Emotion.HAPPY).faces[0], track_id=2)
+    events = made.observe(FrameFaces(40.0, 0, 640, 480, (newcomer,), 2)).events
     assert named(events) == [("delight", "offset"), ("presence", "absent"), ("presence", "present")]
     assert events[0].reason == "face_lost"
+
+
+def test_pictures_far_apart_are_no_coming_and_going() -> None:
+    made = model()
+    events = run(made, (frame(t) for t in range(0, 200, 8)))
+    assert named(events) == [("presence", "present")]
 
 
 def test_a_model_forgets_but_its_clock_goes_on() -> None:

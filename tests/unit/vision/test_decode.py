@@ -357,6 +357,31 @@ def test_a_jpeg_of_very_many_scans_is_refused() -> None:
         decode(whole[:-2] + 70 * scan + whole[-2:], VisionSettings())
 
 
+def test_what_is_appended_to_a_jpeg_does_not_count() -> None:
+    """A telephone's film behind its picture has such bytes now and then."""
+    assert decode(a_jpeg() + 200 * b"\x00\xff\xda\x00", VisionSettings()).width == 64
+
+
+def test_a_large_png_has_many_chunks() -> None:
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    Image.fromarray(noise).save(out, "PNG", compress_level=0)
+    whole = out.getvalue()
+    pieces, at = [whole[:33]], 33
+    data = b""
+    while at < len(whole):  # in chunks of 4 KiB
+        size, kind = int.from_bytes(whole[at : at + 4], "big"), whole[at + 4 : at + 8]
+        if kind == b"IDAT":
+            data += whole[at + 8 : at + 8 + size]
+        at += 12 + size
+    for start in range(0, len(data), 5000):
+        part = data[start : start + 5000]
+        pieces.append(struct.pack(">I", len(part)) + b"IDAT" + part + struct.pack(">I", zlib.crc32(b"IDAT" + part)))
+    assert len(pieces) > 2100
+    end = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+    assert decode(b"".join(pieces) + end, VisionSettings()).width == 2000
+
+
 @pytest.mark.parametrize("part", [b"\xff\xfe\x00\x02", b"\xff"])
 def test_a_jpeg_of_very_many_segments_is_refused(part: bytes) -> None:
     whole = a_jpeg()

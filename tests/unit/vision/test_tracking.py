@@ -133,17 +133,28 @@ def test_the_nearest_face_continues_the_track() -> None:
     assert x_of(t) == {1: 10, 2: 60}
 
 
-@pytest.mark.parametrize(("gap", "expected"), [(1.4, 1), (1.6, 2)])
-def test_a_face_lost_and_found_keeps_its_id_for_lost_s(gap: float, expected: int) -> None:
+@pytest.mark.parametrize(("gap", "expected"), [(2.9, 1), (3.1, 2)])
+def test_the_learners_face_keeps_its_id_as_long_as_nobody_else_is_followed(gap: float, expected: int) -> None:
     t = tracker()
     t.detected(0.0, [face(0)])
     t.refined(1.0, [face(0)])
     t.refined(1.1, [None])
     t.detected(1.1, [])
-    assert t.visible == ()
-    t.refined(1.0 + gap, [])
     t.detected(1.0 + gap, [face(20)])
     assert ids(t) == [expected]
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(1.4, 1), (1.6, 2)])
+def test_another_face_lost_and_found_keeps_its_id_for_lost_s(gap: float, expected: int) -> None:
+    t = tracker()
+    learner = face(0, side=140)
+    t.detected(0.0, [learner, face(300)])
+    t.refined(1.0, [learner, face(300)])
+    t.refined(1.1, [learner, None])
+    t.detected(1.1, [learner])
+    t.refined(1.0 + gap, [learner])
+    t.detected(1.0 + gap, [learner, face(320)])
+    assert ids(t) == [1, {1: 2, 2: 3}[expected]]
 
 
 def test_a_face_that_the_detector_misses_once_lives_on_when_refinement_saw_it() -> None:
