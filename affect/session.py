@@ -39,11 +39,8 @@ class LearnerSession:
         Raises:
             AffectError: The learner model failed on them: an estimator plugin may raise anything.
         """
-        observation, events = self._ask(lambda: self._wrapped(self.model.observe(frame)))
+        observation = self._ask(lambda: self.model.observe(frame))
         self.estimate = observation.estimate
-        return observation, events
-
-    def _wrapped(self, observation: Observation) -> tuple[Observation, list[CloudEvent]]:
         return observation, self._wrap(observation.events)
 
     def host(self, t: float, kind: str) -> list[CloudEvent]:

@@ -20,8 +20,6 @@ from affect.settings.sinks import JsonlSettings
 
 log = logging.getLogger(__name__)
 
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-
 
 class JsonlSink:
     """Appends each event as one JSON line to `FOLDER/SESSION.events.jsonl`."""
@@ -37,9 +35,8 @@ class JsonlSink:
         """Append one event; flushed to the system before it returns."""
         self._make_folder()  # somebody may have deleted it, to erase what it held
         line = json.dumps(event).encode() + b"\n"
-        number = os.open(
-            self._folder / f"{session}.events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC, 0o600
-        )
+        path = self._folder / f"{session}.events.jsonl"
+        number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(number, "ab", buffering=0) as file:
             os.fchmod(number, 0o600)  # it may be older than this rule
             size = file.tell()

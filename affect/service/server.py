@@ -83,7 +83,7 @@ class AffectService:
             "ready": self.engine is not None,
             "reason": self.reason,
             "sessions": len(self.sessions),
-            "sockets": sum(self._per_address.values()),
+            "sockets": len(self._sockets),
             "sinks": self._sinks.counts(),
         }
 
@@ -130,7 +130,7 @@ class AffectService:
             except Exception:  # an estimator plugin may raise; the others end all the same
                 log.exception("session %s failed", name)
         for _ in range(20):  # the sockets send their offsets and close themselves
-            if not sum(self._per_address.values()):
+            if not self._sockets:
                 break
             await asyncio.sleep(0.05)
         await asyncio.to_thread(self._sinks.close)  # before anything that a peer could hold up

@@ -150,43 +150,39 @@ class Dialogue:
         Raises:
             ValueError: There is no open question.
         """
-        question, progress = self._asked(), self._progress
-        finished = all(progress.covered)
-        harder = self._harder(question) if tactic is Tactic.HARDER else None
-        self.used = self._usable(tactic, finished=finished, harder=harder)
-        said = [Move(MoveKind.AFFECT, DELIGHTED)] if tactic is Tactic.ACKNOWLEDGE and self.used else []
-        if harder is not None:
-            ended = [Move(MoveKind.SUMMARY, question.summary)] if finished else []
-            return [*ended, Move(MoveKind.AFFECT, DARE), *self._ask(harder)]
-        if finished:
-            return [*said, *self._finish(question)]
-        number = self._next(question)
-        expectation = question.expectations[number]
-        if self.used and tactic is Tactic.ANOTHER:
-            progress.other_way = True
-            return [Move(MoveKind.AFFECT, OTHER_WAY), Move(MoveKind.HINT, question.another, number)]
-        if self.used and tactic is Tactic.SMALLER_STEP:
-            return [Move(MoveKind.AFFECT, CONSOLATION), self._prompt(expectation, number)]
-        if self.used and tactic is Tactic.ASSERTION:
-            return [Move(MoveKind.AFFECT, RELIEF), *self._assert(question, number)]
-        if self.used and tactic is Tactic.HINT:
-            return [self._hint(expectation, number)]
-        return [*said, *self._help(question, number)]
+        question = self._asked()
+        changed = self._changed(tactic, question)
+        self.used = bool(changed)
+        if changed and tactic is not Tactic.ACKNOWLEDGE:
+            return changed
+        always = self._finish(question) if all(self._progress.covered) else self._help(question, self._next(question))
+        return [*changed, *always]
 
     # Inside
 
-    def _usable(self, tactic: Tactic | None, *, finished: bool, harder: Question | None) -> bool:
-        """Whether there is anything that a tactic can change now."""
-        if tactic is None or tactic is Tactic.HARDER:
-            return harder is not None
-        if tactic is Tactic.ACKNOWLEDGE:
-            return self.verdict is Verdict.RIGHT
+    def _changed(self, tactic: Tactic | None, question: Question) -> list[Move]:
+        """Return what a tactic makes of this turn; nothing where there is nothing that it can change."""
+        progress = self._progress
+        finished = all(progress.covered)
+        if tactic is Tactic.HARDER and (harder := self._harder(question)) is not None:
+            ended = [Move(MoveKind.SUMMARY, question.summary)] if finished else []
+            return [*ended, Move(MoveKind.AFFECT, DARE), *self._ask(harder)]
+        if tactic is Tactic.ACKNOWLEDGE and self.verdict is Verdict.RIGHT:
+            return [Move(MoveKind.AFFECT, DELIGHTED)]
         if finished:
-            return False
-        number = self._next(self._asked())
-        if tactic is Tactic.HINT:
-            return self._progress.helps[number] < len(self._asked().expectations[number].hints)
-        return tactic is not Tactic.ANOTHER or not self._progress.other_way
+            return []
+        number = self._next(question)
+        expectation = question.expectations[number]
+        if tactic is Tactic.ANOTHER and not progress.other_way:
+            progress.other_way = True
+            return [Move(MoveKind.AFFECT, OTHER_WAY), Move(MoveKind.HINT, question.another, number)]
+        if tactic is Tactic.SMALLER_STEP:
+            return [Move(MoveKind.AFFECT, CONSOLATION), self._prompt(expectation, number)]
+        if tactic is Tactic.ASSERTION:
+            return [Move(MoveKind.AFFECT, RELIEF), *self._assert(question, number)]
+        if tactic is Tactic.HINT and progress.helps[number] < len(expectation.hints):
+            return [self._hint(expectation, number)]
+        return []
 
     def _asked(self) -> Question:
         if self._question is None:
@@ -233,7 +229,7 @@ class Dialogue:
     def _help(self, question: Question, number: int) -> list[Move]:
         """The next step of pump, hints, prompts, assertion."""
         progress, expectation = self._progress, question.expectations[number]
-        if progress.pumps < len(question.pumps) and not progress.helps[number] and not any(progress.helps):
+        if progress.pumps < len(question.pumps) and not any(progress.helps):
             progress.pumps += 1
             return [Move(MoveKind.PUMP, question.pumps[progress.pumps - 1])]
         if progress.helps[number] < len(expectation.hints):
@@ -244,9 +240,8 @@ class Dialogue:
 
     def _hint(self, expectation: Expectation, number: int) -> Move:
         helps = self._progress.helps
-        text = expectation.hints[min(helps[number], len(expectation.hints) - 1)]
         helps[number] += 1
-        return Move(MoveKind.HINT, text, number)
+        return Move(MoveKind.HINT, expectation.hints[helps[number] - 1], number)
 
     def _prompt(self, expectation: Expectation, number: int) -> Move:
         helps, hints = self._progress.helps, len(expectation.hints)

@@ -56,7 +56,6 @@ class TutorHost:
         self._listening: asyncio.Task[None] | None = None
         self._asked_at = time.monotonic()
         self._clock: tuple[float, float] | None = None
-        self.status: Status | None = None
         self.tactics: list[Tactic | None] = []
 
     async def __aenter__(self) -> Self:
@@ -126,10 +125,8 @@ class TutorHost:
             self.policy.tell(message.event)
         elif isinstance(message, Snapshot):
             self.policy.begin({LearnerState(held.state): held.t_start for held in message.open})
-        elif isinstance(message, Status):
-            self.status = message
-            if message.t is not None:
-                self._clock = message.t, time.monotonic()
+        elif isinstance(message, Status) and message.t is not None:
+            self._clock = message.t, time.monotonic()
 
     def _now(self) -> float:
         """The present on the session's clock, as far as the service has told it."""

@@ -75,15 +75,12 @@ def load_lesson(path: Path | None = None) -> Lesson:
     Raises:
         SettingsError: No such file, no TOML, or a field is missing or wrong; names file and field.
     """
+    source = path or resources.files("affect_autotutor").joinpath("lessons", "newton.toml")
     try:
-        if path is None:
-            text = resources.files("affect_autotutor").joinpath("lessons", "newton.toml").read_text("utf-8")
-        else:
-            text = path.read_text("utf-8")
-        return Lesson.model_validate(tomllib.loads(text))
+        return Lesson.model_validate(tomllib.loads(source.read_text("utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise SettingsError(f"{path}: {exc}") from exc
+        raise SettingsError(f"{source}: {exc}") from exc
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{path}: {where}: {first['msg']}") from exc
+        raise SettingsError(f"{source}: {where}: {first['msg']}") from exc

@@ -6,13 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from affect_autotutor import AffectPolicy, Dialogue, MoveKind, Tactic, TutorHost, load_lesson
 from affect_client import AffectClient
-from support.wire import Serve, peer
+from support.wire import Peer, Serve, peer
 
 from affect.labels import LearnerState
 from affect.service.server import AffectService
+
+
+async def feels(learner: Peer, state: str, host: TutorHost) -> None:
+    """Let the learner say what they feel, and wait until the tutor has heard."""
+    await learner.send("correct", state=state)
+    async with asyncio.timeout(10):
+        while LearnerState(state) not in host.policy.open_states:
+            await asyncio.sleep(0.01)
 
 
 async def lesson(service: AffectService, feeling: str | None) -> tuple[list[str], TutorHost]:
@@ -26,10 +33,7 @@ async def lesson(service: AffectService, feeling: str | None) -> tuple[list[str]
         ):
             said = [move.text for move in host.start()]
             if feeling is not None:
-                await learner.send("correct", state=feeling)
-                async with asyncio.timeout(10):
-                    while LearnerState(feeling) not in host.policy.open_states:
-                        await asyncio.sleep(0.01)
+                await feels(learner, feeling, host)
             for _ in range(3):
                 said += [f"{move.kind}: {move.text}" for move in await host.say("I do not know")]
             return said, host
@@ -105,10 +109,7 @@ async def test_a_session_that_ends_does_not_end_the_lesson(serve: Serve) -> None
                 TutorHost(Dialogue(load_lesson()), AffectPolicy(), client) as host,
             ):
                 host.start()
-                await learner.send("correct", state="frustration")
-                async with asyncio.timeout(10):
-                    while LearnerState.FRUSTRATION not in host.policy.open_states:
-                        await asyncio.sleep(0.01)
+                await feels(learner, "frustration", host)
                 await learner.send("bye")
                 assert await learner.closed() == 1000
                 for _ in range(3):
@@ -133,11 +134,11 @@ def test_the_terminal(tmp_path: Path) -> None:
     assert "gone.toml" in wrong.stderr
 
 
-@pytest.mark.parametrize("port", [1])
-def test_without_the_service_it_says_so(port: int) -> None:
-    result = tutor("--session", "x", "--url", f"ws://127.0.0.1:{port}/ws", said="\n")
+def test_without_the_service_it_says_so(unused_tcp_port: int) -> None:
+    url = f"ws://127.0.0.1:{unused_tcp_port}/ws"
+    result = tutor("--session", "x", "--url", url, said="\n")
     assert result.returncode == 1
-    assert f"no connection to ws://127.0.0.1:{port}/ws" in result.stderr
+    assert f"no connection to {url}" in result.stderr
 
 
 def test_an_interrupt_ends_it_at_once() -> None:

@@ -79,3 +79,11 @@ async def peer(service: AffectService, path: str = "/ws", **options: Any) -> Asy
     options = {"subprotocols": [Subprotocol(SUBPROTOCOL)], "compression": None, **options}
     async with connect(f"ws://127.0.0.1:{service.port}{path}", **options) as socket:
         yield Peer(socket)
+
+
+async def surprise(p: Peer, image: bytes, start: float = 0.0, seconds: float = 6.0) -> None:
+    """Send five frames a second on the frames' own clock, each after the answer to the last."""
+    for k in range(int(seconds * 5)):
+        seq = await p.frame(image, start + k / 5)
+        while (await p.until("observation"))["seq"] != seq:
+            pass
