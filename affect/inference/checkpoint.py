@@ -77,6 +77,12 @@ class Sidecar(BaseModel):
     input: InputSpec
     labels: tuple[str, ...] = tuple(e.value for e in EMOTIONS)
     temperature: float = Field(gt=0, allow_inf_nan=False, description="Logits are divided by it before the softmax.")
+    power: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="What the network puts out becomes logits by it: -(-log softmax(output)) ** power. 1: as they are.",
+    )
     weights_sha256: str
     metrics: dict[str, Metric] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -120,7 +126,7 @@ def save_checkpoint(
     """Write weights and sidecar, all files or none.
 
     What `affect-train learner fit` found for weights that were there before stays when the new ones are the same, byte
-    for byte; otherwise it goes, with its heads.
+    for byte, and calibrated alike; otherwise it goes, with its heads.
 
     Args:
         weights: Path ending in `.safetensors`; the sidecar takes its place with `.json`.
@@ -137,7 +143,7 @@ def save_checkpoint(
     data = weights_bytes(tensors, dtype)
     before = _replaced(weights)
     sidecar = Sidecar(weights_sha256=hashlib.sha256(data).hexdigest(), **fields)
-    if before is not None and sidecar.learner is None and before.weights_sha256 == sidecar.weights_sha256:
+    if before is not None and sidecar.learner is None and _answers(before) == _answers(sidecar):
         sidecar = sidecar.model_copy(update={"learner": before.learner})
     text = json.dumps(sidecar.model_dump(mode="json"), indent=2) + "\n"
     further = {weights.with_name(name): content for name, content in (beside or {}).items()}
@@ -145,6 +151,11 @@ def save_checkpoint(
     if sidecar.learner is None:
         weights.with_name(f"{weights.stem}.learner.safetensors").unlink(missing_ok=True)
     return sidecar
+
+
+def _answers(sidecar: Sidecar) -> tuple[str, float, float]:
+    """Return what decides the probabilities, and so whether what was fitted on them still holds."""
+    return sidecar.weights_sha256, sidecar.temperature, sidecar.power
 
 
 def _write_whole(files: Mapping[Path, bytes]) -> None:

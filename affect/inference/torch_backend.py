@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from affect.errors import CheckpointError
+from affect.inference.calibration import raised
 from affect.inference.checkpoint import InputSpec, Sidecar, load_checkpoint
 from affect.inference.device import Device
 
@@ -36,7 +37,8 @@ class TorchBackend:
 
     sidecar: Sidecar
     model: nn.Module
-    """The network in float32, for those who look into it; `predict` runs a copy with rounded weights."""
+    """The network in float32, for those who look into it; `predict` runs a copy with rounded weights. What it puts out
+    are logits only after `logits_of`."""
 
     @property
     def input(self) -> InputSpec:
@@ -48,12 +50,16 @@ class TorchBackend:
         """Calibration of the logits."""
         return self.sidecar.temperature
 
+    def logits_of(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the logits [N, 7], float32, that outputs of `model` stand for: raised to the sidecar's power."""
+        return raised(outputs, self.sidecar.power)
+
     @torch.inference_mode()
     def predict(self, faces: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 7], float32."""
         with self.device.autocast():
-            logits: torch.Tensor = self._served(self.device.layout(faces))
-        return logits.float()
+            outputs: torch.Tensor = self._served(self.device.layout(faces))
+        return self.logits_of(outputs)
 
     @torch.inference_mode()
     def predict_and_embed(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -48,13 +48,14 @@ class Ballot:
 
     Attributes:
         identity: sha256 of its weights file, or its own fingerprint; None when it has neither.
-        temperature, input: Of the member.
+        temperature, power, input: Of the member; the power is that of its sidecar, 1 without one.
         weight: In the vote.
         vote_temperature: Of the vote of the members up to this one.
     """
 
     identity: str | None
     temperature: float
+    power: float
     input: InputSpec
     weight: float
     vote_temperature: float
@@ -65,6 +66,8 @@ def fingerprint(ballots: Sequence[Ballot], vote: Vote, *, mirror: bool) -> str |
     prints = [ballot.identity for ballot in ballots]
     if None in prints:
         return None
-    asked = [[float(ballot.temperature), ballot.input.model_dump(mode="json")] for ballot in ballots]
+    asked = [
+        [float(ballot.temperature), float(ballot.power), ballot.input.model_dump(mode="json")] for ballot in ballots
+    ]
     votes = [[float(ballot.weight), float(ballot.vote_temperature)] for ballot in ballots]
     return hashlib.sha256(json.dumps([prints, asked, votes, vote, mirror]).encode()).hexdigest()

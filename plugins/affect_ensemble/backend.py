@@ -171,6 +171,7 @@ def _fingerprint(plan: Plan, members: Sequence[Backend]) -> str | None:
         Ballot(
             _sha256(member) or getattr(member, "fingerprint", None),
             member.temperature,
+            getattr(getattr(member, "sidecar", None), "power", 1.0),
             member.input,
             voter.weight,
             voter.temperature,

@@ -124,7 +124,7 @@ class Stacked:
     def __init__(self, places: Sequence[int], members: Sequence[TorchBackend], affines: Sequence[Affine]) -> None:
         self.places = tuple(places)
         self._device = members[0].device
-        self._temperatures = [member.temperature for member in members]
+        self._finish = [(member.logits_of, member.temperature) for member in members]
         networks = [member.model for member in members]
         self._parameters, self._buffers = stack_module_state(networks)
         skeleton = copy.deepcopy(networks[0]).to("meta")
@@ -146,8 +146,8 @@ class Stacked:
         else:
             given = torch.stack([_moved(faces, affine) for affine in self._affines])
         with self._device.autocast():
-            logits = self._run(self._parameters, self._buffers, given)
-        return torch.stack([probabilities(row, t) for row, t in zip(logits, self._temperatures, strict=True)])
+            outputs = self._run(self._parameters, self._buffers, given)
+        return torch.stack([probabilities(of(row), t) for row, (of, t) in zip(outputs, self._finish, strict=True)])
 
     def close(self) -> None:
         """Drop the weights."""

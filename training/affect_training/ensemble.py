@@ -14,6 +14,7 @@ from affect.errors import SettingsError
 from affect.inference import voting
 from affect.inference.voting import Vote
 from affect_training.evaluation import metrics
+from affect_training.evaluation.calibration import cross_fitted, fit_temperature
 from affect_training.evaluation.metrics import Floats, Labels
 
 Indices = Sequence[int]
@@ -97,7 +98,7 @@ def voted(probabilities: Floats, weights: Floats, vote: Vote) -> Floats:
 def figures(probabilities: Floats, labels: Labels) -> Figures:
     """Judge a vote's probabilities [N, 7]."""
     logits = np.log(np.clip(probabilities, 1e-9, None))
-    calibrated = metrics.cross_fitted(logits, labels)
+    calibrated = cross_fitted(logits, labels)
     right = probabilities.argmax(1) == labels
     return Figures(
         n=len(labels),
@@ -107,7 +108,7 @@ def figures(probabilities: Floats, labels: Labels) -> Figures:
         macro_recall=metrics.macro_recall(probabilities, labels),
         nll=metrics.nll(calibrated, labels),
         ece=metrics.ece(calibrated, labels),
-        temperature=metrics.fit_temperature(logits, labels),
+        temperature=fit_temperature(logits, labels),
     )
 
 

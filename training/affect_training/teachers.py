@@ -22,6 +22,7 @@ from affect.pictures import FaceClassifier
 from affect.plugins import PluginHost
 from affect.settings.load import load_settings
 from affect.types import ByteArray, FloatArray
+from affect_training.evaluation.calibration import calibration_of
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,8 @@ def _kept(cache: Path | None, backend: Backend, images: ByteArray, device: Devic
     if cache is None or identity is None:
         return None
     faces = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
-    served = [backend.temperature, backend.input.model_dump(mode="json")]
+    calibration = calibration_of(backend)
+    served = [calibration.temperature, calibration.power, backend.input.model_dump(mode="json")]
     text = json.dumps([identity, served, faces, list(images.shape), mirror, device.precision])
     return cache / "predictions" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
 

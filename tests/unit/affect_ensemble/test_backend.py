@@ -62,7 +62,7 @@ def answers(backend: Backend, crops: torch.Tensor) -> torch.Tensor:
 def test_members_are_given_the_crop_normalised_their_own_way(
     write: Write, cpu: Device, crops: torch.Tensor, stacked: bool
 ) -> None:
-    paths = [write("a", 1, temperature=2.0), write("b", 2, mean=0.3, std=0.4), write("c", 3, mean=0.0, std=1.0)]
+    paths = [write("a", 1, temperature=2.0), write("b", 2, mean=0.3, std=0.4), write("c", 3, std=1.0, power=1.7)]
     expected = torch.stack([answers(backend_from_weights(p, cpu, ARCHITECTURES), crops) for p in paths]).mean(0)
     torch.testing.assert_close(answers(make(paths, cpu, stacked=stacked), crops), expected, atol=1e-5, rtol=1e-4)
 

@@ -11,7 +11,7 @@ from affect_training.ensemble import (
     search_weights,
     voted,
 )
-from affect_training.evaluation import metrics
+from affect_training.evaluation import calibration, metrics
 from affect_training.evaluation.metrics import Floats, Labels
 
 from affect.errors import SettingsError
@@ -183,6 +183,6 @@ def test_figures_are_cross_fitted_and_the_temperature_is_not() -> None:
     logits = np.log(member(labels, 2.0, 6))
     sharp = metrics.softmax(logits * 3)
     told = figures(sharp, labels)
-    assert told.temperature == pytest.approx(3 * metrics.fit_temperature(logits, labels), rel=0.02)
+    assert told.temperature == pytest.approx(3 * calibration.fit_temperature(logits, labels), rel=0.02)
     assert told.ece < metrics.ece(sharp, labels)
     assert told.accuracy == pytest.approx(metrics.accuracy(sharp, labels))

@@ -79,7 +79,7 @@ def host(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> PluginHost:
     return host
 
 
-def write(path: Path, seed: int = 0, temperature: float = 1.0) -> Path:
+def write(path: Path, seed: int = 0, temperature: float = 1.0, power: float = 1.0) -> Path:
     torch.manual_seed(seed)
     save_checkpoint(
         path,
@@ -88,6 +88,7 @@ def write(path: Path, seed: int = 0, temperature: float = 1.0) -> Path:
         parameters=1,
         input=InputSpec(size=48, channels=1, mean=(0.5,), std=(0.25,), crop=FER2013_CROP),
         temperature=temperature,
+        power=power,
     )
     return path
 
@@ -188,11 +189,13 @@ def test_anything_that_changes_the_answer_is_asked_anew(
     cooler = ask(a, images, cpu, mirror=True, cache=cache, host=host)
     write(tmp_path / "a.safetensors", seed=1)  # trained again under the same name
     ask(a, images, cpu, mirror=True, cache=cache, host=host)
-    assert len(kept(cache)) == 7
+    write(tmp_path / "a.safetensors", seed=1, power=1.5)  # a power more
+    ask(a, images, cpu, mirror=True, cache=cache, host=host)
+    assert len(kept(cache)) == 8
     write(tmp_path / "elsewhere.safetensors", temperature=2.0)  # the same weights under another name
     moved = ask(str(tmp_path / "elsewhere.safetensors"), images, cpu, mirror=True, cache=cache, host=host)
     np.testing.assert_array_equal(moved.probabilities, cooler.probabilities)
-    assert len(kept(cache)) == 7
+    assert len(kept(cache)) == 8
 
 
 def test_a_backend_without_weights_is_asked_every_time(

@@ -143,6 +143,14 @@ def test_a_learner_fit_goes_with_its_heads_when_the_weights_are_others(weights: 
     assert sorted(p.name for p in weights.parent.iterdir()) == ["cnn.json", "cnn.safetensors"]
 
 
+@pytest.mark.parametrize("other", [{"temperature": 1.5}, {"power": 1.2}])
+def test_a_learner_fit_goes_when_the_weights_are_calibrated_otherwise(
+    weights: Path, fitted: LearnerFit, other: dict[str, float]
+) -> None:
+    save(weights, **other)
+    assert load_sidecar(weights).learner is None
+
+
 def test_a_damaged_sidecar_does_not_keep_weights_from_being_written(weights: Path) -> None:
     sidecar_path(weights).write_text("{", encoding="utf-8")
     assert save(weights) == load_sidecar(weights)

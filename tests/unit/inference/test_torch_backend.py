@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from torch import nn
 
 from affect.errors import CheckpointError
 from affect.inference.backend import EmbeddingBackend
-from affect.inference.checkpoint import InputSpec, save_checkpoint
+from affect.inference.checkpoint import InputSpec, save_checkpoint, sidecar_path
 from affect.inference.device import Device
 from affect.inference.torch_backend import TorchBackend
 from affect.vision.geometry import FER2013_CROP
@@ -56,6 +57,17 @@ def test_input_and_temperature_are_those_of_the_sidecar(weights: Path, cpu: Devi
     backend = TorchBackend(Tiny, weights, cpu)
     assert backend.input == INPUT
     assert backend.temperature == 1.5
+
+
+def test_its_logits_are_raised_to_the_power_of_the_sidecar(weights: Path, cpu: Device) -> None:
+    plain = TorchBackend(Tiny, weights, cpu)
+    path = sidecar_path(weights)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "power": 1.6}))
+    backend = TorchBackend(Tiny, weights, cpu)
+    faces = torch.randn(5, 1, 16, 16)
+    expected = -((-plain.predict(faces).log_softmax(1)) ** 1.6)
+    torch.testing.assert_close(backend.predict(faces), expected)
+    assert torch.equal(backend.predict(faces).argmax(1), plain.predict(faces).argmax(1))
 
 
 def test_reduced_precision_answers_in_float32(weights: Path) -> None:

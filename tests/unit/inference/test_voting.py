@@ -32,11 +32,11 @@ def test_every_vote_is_a_distribution(vote: Vote) -> None:
 
 
 def test_a_fingerprint_does_not_care_how_a_number_is_written() -> None:
-    whole, real = Ballot("a", 1, INPUT, 2, 1), Ballot("a", 1.0, INPUT, 2.0, 1.0)
+    whole, real = Ballot("a", 1, 1, INPUT, 2, 1), Ballot("a", 1.0, 1.0, INPUT, 2.0, 1.0)
     assert fingerprint([whole], "soft", mirror=True) == fingerprint([real], "soft", mirror=True)
     assert fingerprint([whole], "soft", mirror=True) != fingerprint([whole], "soft", mirror=False)
 
 
 def test_a_member_that_cannot_be_told_from_others_leaves_no_fingerprint() -> None:
-    known, unknown = Ballot("a", 1, INPUT, 1, 1), Ballot(None, 1, INPUT, 1, 1)
+    known, unknown = Ballot("a", 1, 1, INPUT, 1, 1), Ballot(None, 1, 1, INPUT, 1, 1)
     assert fingerprint([known, unknown], "soft", mirror=False) is None

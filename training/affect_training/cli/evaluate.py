@@ -81,6 +81,7 @@ def evaluate(
     from affect_training.data.holdout import hold_out
     from affect_training.data.leaks import unseen as without_seen
     from affect_training.evaluation.adversarial import check_attackable
+    from affect_training.evaluation.calibration import calibration_of
     from affect_training.evaluation.identity import identity_of
     from affect_training.evaluation.report import judge
     from affect_training.evaluation.robustness import sample
@@ -100,7 +101,7 @@ def evaluate(
     with out.status(f"{backend} on {split}"):
         views = predict_views(classifier, faces.images, tta)
     answers = views.mean(axis=0)
-    report = judge(views, faces.labels, backend, split, tta, temperature=classifier.backend.temperature)
+    report = judge(views, faces.labels, backend, split, tta, calibration=calibration_of(classifier.backend))
     facts: dict[str, Any] = {
         **report.to_json(),
         **identity_of(classifier.backend),
@@ -148,6 +149,8 @@ def _interval(ci95: tuple[float, float]) -> str:
 
 
 def _print_report(out: "Console", report: "Report") -> None:
+    from affect_training.evaluation.calibration import Calibration
+
     single = report.single_view
     table = Table("", report.tta, "95 %", title=f"{report.backend} on {report.split}, n={report.n}, tta {report.tta}")
     if single is not None:
@@ -165,16 +168,16 @@ def _print_report(out: "Console", report: "Report") -> None:
     row("macro recall", "macro_recall")
     row("Cohen's kappa", "kappa")
     crossed = report.ece_cross_fitted is not None
-    where = f"temperature {report.temperature:g}" + (", fitted here" if crossed else "")
+    where = str(Calibration(report.temperature, report.power)) + (", fitted here" if crossed else "")
     for word, name in (("ECE", "ece"), ("class-wise ECE", "ece_classwise"), ("NLL", "nll")):
         if crossed:
             row(f"{word}, cross-fitted", f"{name}_cross_fitted")
         row(f"{word} ({where})", name)
         if name != "ece_classwise":
-            row(f"{word} at temperature 1", f"{name}_uncalibrated")
+            row(f"{word}, uncalibrated", f"{name}_uncalibrated")
     out.print(table)
     if crossed:
-        out.print("cross-fitted: each half of the faces with the temperature of the other half", style="dim")
+        out.print("cross-fitted: each half of the faces calibrated by the other half", style="dim")
     names = [emotion.value for emotion in EMOTIONS]
     classes = Table("class", "n", "precision", "recall", "F1", "specificity")
     sureness = Table("guess", "faces", "confidence", "right", "ECE, cross-fitted" if crossed else "ECE")

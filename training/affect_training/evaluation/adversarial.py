@@ -158,8 +158,8 @@ def perturb(
 
 def _forward(backend: TorchBackend) -> Callable[[torch.Tensor], torch.Tensor]:
     def logits(crops: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = backend.model(backend.device.layout(normalise(crops, backend)))
-        return answer / backend.temperature
+        outputs: torch.Tensor = backend.model(backend.device.layout(normalise(crops, backend)))
+        return backend.logits_of(outputs) / backend.temperature
 
     return logits
 

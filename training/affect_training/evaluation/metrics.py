@@ -24,11 +24,6 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     return np.asarray(z / z.sum(axis=1, keepdims=True))
 
 
-def without_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """Return what the probabilities [N, K] were before their logits were divided by the temperature."""
-    return softmax(np.log(np.clip(probabilities, 1e-45, None)), 1 / temperature)
-
-
 # Counts
 
 
@@ -236,36 +231,6 @@ def class_reliability(probabilities: Floats, labels: Labels) -> list[ClassReliab
         sure, right = (float(top[said].mean()), float((labels[said] == k).mean())) if said.any() else (None, None)
         figures.append(ClassReliability(int(said.sum()), sure, right, error))
     return figures
-
-
-def fit_temperature(logits: Floats, labels: Labels) -> float:
-    """Temperature that minimises the NLL (Guo et al. 2017), by golden-section search on its logarithm."""
-    low, high = np.log(0.2), np.log(8.0)
-    ratio = (np.sqrt(5) - 1) / 2
-    for _ in range(60):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        if nll(softmax(logits, np.exp(a)), labels) < nll(softmax(logits, np.exp(b)), labels):
-            high = b
-        else:
-            low = a
-    return float(np.exp((low + high) / 2))
-
-
-def cross_fitted(logits: Floats, labels: Labels) -> Floats:
-    """Return probabilities [N, K] in which each half of the rows (even, odd) has the temperature of the other half.
-
-    Args:
-        logits: [N, K], or [V, N, K] of V views: the temperature is fitted on the first, as an exported one is, and the
-            answer is the mean over the views.
-        labels: The truth [N], at least two.
-    """
-    views = logits.reshape(-1, *logits.shape[-2:])
-    even = np.arange(len(labels)) % 2 == 0
-    probabilities = np.empty_like(views[0])
-    for half in (even, ~even):
-        temperature = fit_temperature(views[0, ~half], labels[~half])
-        probabilities[half] = np.mean([softmax(view[half], temperature) for view in views], axis=0)
-    return np.asarray(probabilities)
 
 
 def _counts(probabilities: Floats, labels: Labels) -> Labels:

@@ -6,14 +6,16 @@ import numpy as np
 
 from affect.errors import MediaError
 from affect.labels import EMOTIONS
+from affect_training.evaluation import calibration as calibrating
 from affect_training.evaluation import metrics
+from affect_training.evaluation.calibration import Calibration
 from affect_training.evaluation.metrics import ClassReliability, Floats, Labels, ReliabilityBin
 from affect_training.evaluation.tta import Tta
 
 Interval = tuple[float, float]
 
 FITTED_ON = "PublicTest"
-"""The split that temperatures are fitted on: judged on the same faces they flatter, so there figures are cross-fitted
+"""The split that calibrations are fitted on: judged on the same faces they flatter, so there figures are cross-fitted
 too. Goes by the name alone, since one data set comes in files of several sums."""
 
 
@@ -40,16 +42,16 @@ class Report:
         split: Name of the split.
         tta: One of `evaluation.tta.KINDS`; all but `single_view` is of this kind.
         n: Faces.
-        temperature: Of the backend; every view's logits were divided by it.
-        ece, nll: Of the probabilities as served; with `_uncalibrated` at temperature 1; with `_cross_fitted` each half
-            of the faces with the temperature of the other. The last are None but on the split that temperatures are
-            fitted on, where the first flatter.
+        temperature, power: The backend's calibration, of every view.
+        ece, nll: Of the probabilities as served; with `_uncalibrated` without it; with `_cross_fitted` each half of the
+            faces calibrated by the other. The last are None but on the split that calibrations are fitted on, where the
+            first flatter.
         ece_classwise: Mean calibration error of each class against the rest, as served; likewise cross-fitted.
         per_class: Emotion -> n, precision, recall, f1, specificity.
         class_reliability: Emotion -> guesses, their confidence, the share that is right, calibration error;
             cross-fitted where the others are.
         confusion: Counts, rows labels, columns guesses; `confusion_normalised` has the shares of each row.
-        reliability: Bars of the reliability diagram, as served, at temperature 1, and cross-fitted.
+        reliability: Bars of the reliability diagram, as served, uncalibrated, and cross-fitted.
         single_view: The same faces without augmentation, where there is some.
     """
 
@@ -66,6 +68,7 @@ class Report:
     kappa: float
     kappa_ci95: Interval
     temperature: float
+    power: float
     ece: float
     ece_uncalibrated: float
     ece_cross_fitted: float | None
@@ -88,21 +91,28 @@ class Report:
         return asdict(self)
 
 
-def cross_fitted(raw: Floats, labels: Labels, split_name: str) -> Floats | None:
-    """Return the mean answers [N, 7], each half with the temperature of the other; None where that is not needed.
+def cross_fitted(raw: Floats, labels: Labels, split_name: str, *, power: bool = False) -> Floats | None:
+    """Return the mean answers [N, 7], each half calibrated by the other; None where that is not needed.
 
     Args:
-        raw: Probabilities [views, N, 7] at temperature 1.
+        raw: Uncalibrated probabilities [views, N, 7].
         labels: The truth [N].
-        split_name: Temperatures are fitted on `FITTED_ON`; elsewhere the served answers are honest.
+        split_name: Calibrations are fitted on `FITTED_ON`; elsewhere the served answers are honest.
+        power: The calibration has one.
     """
     if split_name != FITTED_ON or len(labels) < 2:
         return None
-    return metrics.cross_fitted(np.log(np.clip(raw, 1e-45, None)), labels)
+    return calibrating.cross_fitted(np.log(np.clip(raw, 1e-45, None)), labels, power=power)
 
 
 def judge(
-    views: Floats, labels: Labels, name: str, split_name: str, tta: Tta = "none", *, temperature: float = 1.0
+    views: Floats,
+    labels: Labels,
+    name: str,
+    split_name: str,
+    tta: Tta = "none",
+    *,
+    calibration: Calibration | None = None,
 ) -> Report:
     """Judge answers that are already there.
 
@@ -112,7 +122,7 @@ def judge(
         name: What to call the backend.
         split_name: What to call the split.
         tta: The kind of the views.
-        temperature: What the logits were divided by.
+        calibration: How they were calibrated; not at all when not given.
 
     Raises:
         MediaError: There are no faces.
@@ -120,8 +130,10 @@ def judge(
     if not len(labels):
         raise MediaError(f"{split_name}: no faces to evaluate on")
     served = views.mean(axis=0)
-    raw_views = metrics.without_temperature(views.reshape(-1, views.shape[-1]), temperature).reshape(views.shape)
-    raw, crossed = raw_views.mean(axis=0), cross_fitted(raw_views, labels, split_name)
+    calibration = calibration or Calibration()
+    power = calibration.power != 1
+    raw_views = calibration.taken_back(views.reshape(-1, views.shape[-1])).reshape(views.shape)
+    raw, crossed = raw_views.mean(axis=0), cross_fitted(raw_views, labels, split_name, power=power)
     counts = metrics.confusion(served.argmax(1), labels, len(EMOTIONS))
     by_class = metrics.class_reliability(served if crossed is None else crossed, labels)
     return Report(
@@ -137,7 +149,8 @@ def judge(
         macro_recall_ci95=metrics.counts_ci95(counts, metrics.macro_recall_of),
         kappa=metrics.cohens_kappa(served, labels),
         kappa_ci95=metrics.counts_ci95(counts, metrics.cohens_kappa_of),
-        temperature=temperature,
+        temperature=calibration.temperature,
+        power=calibration.power,
         ece=metrics.ece(served, labels),
         ece_uncalibrated=metrics.ece(raw, labels),
         ece_cross_fitted=None if crossed is None else metrics.ece(crossed, labels),
@@ -155,7 +168,7 @@ def judge(
         reliability=metrics.reliability(served, labels),
         reliability_uncalibrated=metrics.reliability(raw, labels),
         reliability_cross_fitted=None if crossed is None else metrics.reliability(crossed, labels),
-        single_view=_single(views[0], cross_fitted(raw_views[:1], labels, split_name), labels)
+        single_view=_single(views[0], cross_fitted(raw_views[:1], labels, split_name, power=power), labels)
         if len(views) > 1
         else None,
     )

@@ -57,13 +57,18 @@ class Opened:
         self._backend = classifier.backend
 
     def logits(self, crops: torch.Tensor) -> torch.Tensor:
-        """Return logits [N, 7] of crops [N, C, S, S], 0-1; differentiable."""
+        """Return what the network puts out, logits before their calibration [N, 7], of crops [N, C, S, S], 0-1.
+
+        Differentiable.
+        """
         logits: torch.Tensor = self.model(normalise(crops, self._backend))
         return logits
 
     def probabilities(self, crops: torch.Tensor) -> torch.Tensor:
         """Return calibrated probabilities [N, 7] of crops [N, C, S, S], 0-1; differentiable."""
-        return probabilities(self.logits(crops), self.temperature)
+        outputs = self.logits(crops)
+        logits_of = getattr(self._backend, "logits_of", None)  # of a TorchBackend
+        return probabilities(outputs if logits_of is None else logits_of(outputs), self.temperature)
 
     def blank(self) -> torch.Tensor:
         """Return one crop of mid-grey, [1, C, S, S], 0-1."""

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from affect.errors import CheckpointError
+from affect.inference.calibration import raised
 from affect.inference.checkpoint import InputSpec, Sidecar
 from affect.inference.device import Device
 from affect.inference.torch_backend import TorchBackend
@@ -45,15 +46,28 @@ class OnnxReport:
     real_faces: int
 
 
+class _Raised(nn.Module):
+    """A network with the power of its sidecar: what it puts out are a backend's logits."""
+
+    def __init__(self, network: nn.Module, power: float) -> None:
+        super().__init__()
+        self.network, self.power = network, power
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return raised(self.network(faces), self.power)
+
+
 def load_network(weights: Path) -> tuple[nn.Module, Sidecar]:
     """Return the network of a weights file, float32 on the CPU, in eval mode, and its sidecar.
+
+    What the network puts out are logits, as those of the backend: they only lack the temperature.
 
     Raises:
         CheckpointError: The file cannot be loaded; says why.
     """
     backend = PluginHost().create_backend(str(weights), Device("cpu", "float32"))
     assert isinstance(backend, TorchBackend)
-    return backend.model, backend.sidecar
+    return _Raised(backend.model, backend.sidecar.power).eval(), backend.sidecar
 
 
 def export_onnx(weights: Path, out: Path, real: ByteArray) -> OnnxReport:

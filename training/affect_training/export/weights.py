@@ -19,6 +19,7 @@ from affect.vision.geometry import FER2013_CROP
 from affect_training.config import RunConfig
 from affect_training.data import SIDE, Split
 from affect_training.evaluation import metrics
+from affect_training.evaluation.calibration import cross_fitted, fit_calibration
 from affect_training.predict import predict_logits
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ SPLIT = "PublicTest"
 def export(run: "Run", weights: Path, *, data: str | None = None, licence: str | None = None) -> Sidecar:
     """Write the run's best network.
 
-    The temperature is fitted on all of PublicTest; NLL and ECE are cross-fitted: each half of PublicTest is judged
-    with the temperature of the other. All figures are of the weights as stored, single view.
+    Temperature and power are fitted on all of PublicTest; NLL and ECE are cross-fitted: each half of PublicTest is
+    calibrated by the other. All figures are of the weights as stored, single view.
 
     Args:
         run: A run with a best epoch.
@@ -60,10 +61,10 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
     dtype = store_as(model)
     split = run.validation
     logits = predict_logits(model, split, run.normalise, run.device)
-    temperature = metrics.fit_temperature(logits, split.labels)
+    calibration = fit_calibration(logits, split.labels)
     predictions = f"{weights.stem}.publictest.safetensors"
     answers: dict[str, NDArray[Any]] = {
-        "probabilities": metrics.softmax(logits, temperature).astype(np.float16),
+        "probabilities": calibration.probabilities(logits).astype(np.float16),
         "labels": split.labels.astype(np.uint8),
     }
     return save_checkpoint(
@@ -81,15 +82,16 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
             std=(round(run.normalise.std, 6),),
             crop=FER2013_CROP,
         ),
-        temperature=round(temperature, 4),
+        temperature=round(calibration.temperature, 4),
+        power=round(calibration.power, 4),
         metrics=figures_of(logits, split),
         training={
             **without_places(facts),
             "best_epoch": run.state.best_epoch,
             "epochs": run.state.epoch,
             "minutes": round(run.state.seconds / 60, 1),
-            "selection": f"epoch with the best {SPLIT} {run.config.train.select}; temperature on {SPLIT}, NLL and ECE "
-            "cross-fitted in halves (*_half: temperature of the even rows, figure of the odd ones)",
+            "selection": f"epoch with the best {SPLIT} {run.config.train.select}; calibration on {SPLIT}, NLL and ECE "
+            "cross-fitted in halves (*_half: calibrated by the even rows, figure of the odd ones)",
         },
         predictions=predictions,
         **described,
@@ -119,13 +121,13 @@ def _dtype(state: Mapping[str, torch.Tensor]) -> torch.dtype:
 def figures_of(logits: metrics.Floats, split: Split) -> dict[str, Metric]:
     """Return the figures a sidecar carries, from logits [N, 7] of PublicTest.
 
-    Accuracy and the recall of each emotion come with their intervals. `ece_uncalibrated` is without a temperature,
-    `nll` and `ece` are cross-fitted, `nll_half` and `ece_half` are of the odd rows with the even rows' temperature.
+    Accuracy and the recall of each emotion come with their intervals. `ece_uncalibrated` is before the calibration,
+    `nll` and `ece` are cross-fitted, `nll_half` and `ece_half` are of the odd rows as calibrated by the even ones.
     """
     labels = split.labels
-    before, crossed = metrics.softmax(logits), metrics.cross_fitted(logits, labels)
+    before, crossed = metrics.softmax(logits), cross_fitted(logits, labels, power=True)
     odd = np.arange(len(labels)) % 2 == 1
-    held_out = crossed[odd]  # scaled by the temperature of the even rows
+    held_out = crossed[odd]  # calibrated by the even rows
     right = before.argmax(1) == labels
     recalls = {e.value: right[labels == k] for k, e in enumerate(EMOTIONS) if (labels == k).any()}
 

@@ -77,6 +77,7 @@ class CardFacts:
     megabytes: float | None = None
     input: InputSpec | None = None
     temperature: float | None = None
+    power: float = 1.0
     weights_sha256: str | None = None
     fingerprint: str | None = None
     place: Path | None = None
@@ -172,6 +173,7 @@ def of_weights(name: str, weights: Path, host: PluginHost, summary: str = "") ->
         megabytes=weights.stat().st_size / 1e6,
         input=sidecar.input,
         temperature=sidecar.temperature,
+        power=sidecar.power,
         weights_sha256=sidecar.weights_sha256,
         place=weights,
         data=sidecar.data,
@@ -277,7 +279,7 @@ def _fingerprint(manifest: Mapping[str, Any], members: Sequence[Voter]) -> str |
             return None
         identity = facts.weights_sha256 or facts.fingerprint
         weight = member.weight if manifest["vote"] == "weighted" else 1.0
-        ballots.append(Ballot(identity, facts.temperature, facts.input, weight, temperature))
+        ballots.append(Ballot(identity, facts.temperature, facts.power, facts.input, weight, temperature))
     return fingerprint(ballots, manifest["vote"], mirror=bool(manifest["mirror"]))
 
 

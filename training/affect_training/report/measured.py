@@ -6,6 +6,7 @@ import numpy as np
 
 from affect.labels import EMOTIONS
 from affect_training.evaluation import metrics
+from affect_training.evaluation.calibration import Calibration, cross_fitted
 from affect_training.evaluation.metrics import ClassReliability, Labels
 from affect_training.report.facts import CardFacts
 from affect_training.report.further import Evaluation, WholePictures
@@ -18,10 +19,11 @@ _WORDS = {
     "macro_recall": "macro recall",
     "nll": "NLL, cross-fitted",
     "ece": "ECE, cross-fitted",
-    "ece_half": "ECE, temperature of the other half",
-    "nll_half": "NLL, temperature of the other half",
-    "ece_uncalibrated": "ECE without temperature",
+    "ece_half": "ECE, calibrated by the other half",
+    "nll_half": "NLL, calibrated by the other half",
+    "ece_uncalibrated": "ECE, uncalibrated",
 }
+_CROSSED = "Each half is calibrated by the other."
 _BY_CLASS = (
     "Class by class: how sure the guesses of an emotion are and how many are right, and the calibration error of the "
     "probability of that emotion over all faces."
@@ -95,29 +97,31 @@ def classes_part(facts: CardFacts) -> list[str]:
 
 
 def calibration_part(facts: CardFacts) -> list[str]:
-    """Write temperature, calibration errors and the reliability of each emotion."""
+    """Write calibration, its errors and the reliability of each emotion."""
     lines: list[str] = []
     if facts.temperature is not None:
         before, after = facts.metrics.get("ece_uncalibrated"), facts.metrics.get("ece")
-        line = f"Logits are divided by a temperature of {facts.temperature:g}."
+        calibration = Calibration(facts.temperature, facts.power)
+        line = f"Calibration: {calibration}."
         if before and after:
             line += (
                 f" ECE (15 bins) {before.value:.4f} before, {after.value:.4f} after, each half of {after.split} judged "
-                "with the temperature of the other."
+                "as calibrated by the other."
             )
         if half := facts.metrics.get("ece_half"):
-            line += f" On one half alone, with the temperature of the other: {half.value:.4f}."
+            line += f" On one half alone, calibrated by the other: {half.value:.4f}."
         lines += [line, ""]
     if facts.answers is not None and len(facts.answers.labels) > 1:
-        logits = np.log(np.clip(facts.answers.probabilities, _SMALLEST, None))
-        crossed = metrics.cross_fitted(logits, facts.answers.labels)
+        known = Calibration(facts.temperature or 1.0, facts.power)
+        outputs = np.log(known.taken_back(np.clip(facts.answers.probabilities, _SMALLEST, None)))
+        crossed = cross_fitted(outputs, facts.answers.labels, power=facts.power != 1)
         figures = dict(zip(_NAMES, metrics.class_reliability(crossed, facts.answers.labels), strict=True))
-        lines += [f"{_BY_CLASS} Each half has the temperature of the other.", ""]
+        lines += [f"{_BY_CLASS} {_CROSSED}", ""]
         lines += [*table(RELIABILITY_HEAD, reliability_rows(figures)), ""]
     for found in facts.evaluations:
         if found.class_reliability:
             views = "single view" if found.tta == "none" else found.tta
-            crossed_too = " Each half has the temperature of the other." if found.ece_cross_fitted is not None else ""
+            crossed_too = f" {_CROSSED}" if found.ece_cross_fitted is not None else ""
             lines += [f"The same on {found.faces}, {views}, from {found.source}.{crossed_too}", ""]
             lines += [*table(RELIABILITY_HEAD, reliability_rows(found.class_reliability)), ""]
     return ["## Calibration", "", *lines] if lines else []

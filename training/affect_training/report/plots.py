@@ -92,13 +92,13 @@ def class_bars(figures: list[ClassFigures]) -> Plot:
 
 
 def reliability_plot(before: Floats, after: Floats, labels: Labels, how: str) -> Plot:
-    """Plot how often guesses of a confidence are right, before and after the temperature.
+    """Plot how often guesses of a confidence are right, before and after the calibration.
 
     Args:
-        before: Probabilities [N, 7] at temperature 1.
-        after: With the temperature.
+        before: Probabilities [N, 7], uncalibrated.
+        after: Calibrated.
         labels: The truth [N].
-        how: Where the temperature is from, as the end of a sentence.
+        how: By what, as the end of a sentence.
     """
     first, second = ece(before, labels), ece(after, labels)
 
@@ -124,7 +124,7 @@ def reliability_plot(before: Floats, after: Floats, labels: Labels, how: str) ->
 
     caption = (
         f"Faces in 15 bins by the probability of the guess; larger points hold more. On the dotted line the classifier "
-        f"is as often right as it says. Before: temperature 1; after: {how}."
+        f"is as often right as it says. Before: uncalibrated; after: {how}."
     )
     return Plot("reliability", "Reliability", caption, draw)
 

@@ -15,6 +15,7 @@ from affect.pictures import load_backend
 from affect.plugins import PluginHost
 from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
+from affect_training.evaluation.calibration import Calibration, calibration_of, fit_calibration
 from affect_training.evaluation.identity import identity_of
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import FITTED_ON, cross_fitted
@@ -32,10 +33,10 @@ class Subject:
         name: Of the backend, the weights file, or the run's folder.
         split_name: What it was asked about.
         split: The faces and labels.
-        raw: Probabilities [N, 7] at temperature 1.
-        served: With the temperature, as users get them.
-        honest: On PublicTest, where the temperature was fitted, each half with the other's; elsewhere as served.
-        temperature: Of `served`.
+        raw: Probabilities [N, 7], uncalibrated.
+        served: Calibrated, as users get them.
+        honest: On PublicTest, where the calibration was fitted, each half by the other; elsewhere as served.
+        calibration: Of `served`.
         facts: For the card.
         provenance: Names and values for a table.
         log: Epochs of a run; empty for a backend.
@@ -49,7 +50,7 @@ class Subject:
     raw: Floats
     served: Floats
     honest: Floats
-    temperature: float
+    calibration: Calibration
     facts: CardFacts
     provenance: dict[str, Any]
     log: tuple[Epoch, ...] = ()
@@ -120,21 +121,22 @@ def _of_run(
     model = run.best()
     store_as(model)  # what `export` writes, and the sha256 names
     chosen = predict_logits(model, run.validation, run.normalise, run.device)
-    temperature = metrics.fit_temperature(chosen, run.validation.labels)
+    calibration = fit_calibration(chosen, run.validation.labels)
     logits = chosen if split_name == FITTED_ON else predict_logits(model, split, run.normalise, run.device)
     training = {
         **without_places(kept),
         "best_epoch": run.state.best_epoch,
         "epochs": run.state.epoch,
         "minutes": round(run.state.seconds / 60, 1),
-        "selection": f"epoch with the best {FITTED_ON} {run.config.train.select}; temperature on {FITTED_ON}",
+        "selection": f"epoch with the best {FITTED_ON} {run.config.train.select}; calibration on {FITTED_ON}",
     }
     facts = CardFacts(
         name=folder.name,
         summary=run.spec.summary,
         architecture=run.spec.architecture,
         parameters=sum(p.numel() for p in model.parameters()),
-        temperature=round(temperature, 4),
+        temperature=round(calibration.temperature, 4),
+        power=round(calibration.power, 4),
         weights_sha256=exported_sha256(model),
         place=folder,
         data=seen,
@@ -142,18 +144,18 @@ def _of_run(
         training=training,
         metrics=figures_of(chosen, run.validation),
         recipe=run.spec,
-        answers=Answers(metrics.softmax(chosen, temperature), run.validation.labels),
+        answers=Answers(calibration.probabilities(chosen), run.validation.labels),
     )
     log = folder / "log.csv"
-    raw, served = metrics.softmax(logits), metrics.softmax(logits, temperature)
+    raw, served = metrics.softmax(logits), calibration.probabilities(logits)
     return Subject(
         name=folder.name,
         split_name=split_name,
         split=split,
         raw=raw,
         served=served,
-        honest=_honest(raw, served, split, split_name),
-        temperature=temperature,
+        honest=_honest(raw, served, split, split_name, calibration),
+        calibration=calibration,
         facts=with_evaluations(facts, evaluations),
         provenance=training,
         log=read_log(log) if log.exists() else (),
@@ -166,8 +168,8 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
     classifier = load_backend(name, device=device)
     facts = with_evaluations(_facts_of(name, classifier.backend, host), evaluations)
     served = classifier.probabilities(list(split.images)).astype(np.float64)
-    temperature = classifier.backend.temperature
-    raw = metrics.without_temperature(served, temperature)
+    calibration = calibration_of(classifier.backend)
+    raw = calibration.taken_back(served)
     if facts.answers is None and split_name == FITTED_ON:
         facts = replace(facts, answers=Answers(served, split.labels))
     return Subject(
@@ -176,8 +178,8 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
         split=split,
         raw=raw,
         served=served,
-        honest=_honest(raw, served, split, split_name),
-        temperature=temperature,
+        honest=_honest(raw, served, split, split_name, calibration),
+        calibration=calibration,
         facts=facts,
         provenance={**facts.training, "judged_on": classifier.device.description},
         views="each with its mirror image" if getattr(classifier.backend, "mirror", False) else "single view",
@@ -214,6 +216,6 @@ def _facts_of(name: str, backend: Backend, host: PluginHost) -> CardFacts:
     return facts
 
 
-def _honest(raw: Floats, served: Floats, split: Split, split_name: str) -> Floats:
-    crossed = cross_fitted(raw[None], split.labels, split_name)
+def _honest(raw: Floats, served: Floats, split: Split, split_name: str, calibration: Calibration) -> Floats:
+    crossed = cross_fitted(raw[None], split.labels, split_name, power=calibration.power != 1)
     return served if crossed is None else crossed

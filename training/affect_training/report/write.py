@@ -37,7 +37,7 @@ def write_report(subject: Subject, out: Path, *, examples: bool = True, progress
     """
     out.mkdir(parents=True, exist_ok=True)
     report = judge(
-        subject.served[None], subject.split.labels, subject.name, subject.split_name, temperature=subject.temperature
+        subject.served[None], subject.split.labels, subject.name, subject.split_name, calibration=subject.calibration
     )
     text = card(subject.facts)
     sections = [
@@ -73,9 +73,7 @@ def _tiles(subject: Subject, report: Report) -> list[Tile]:
         Tile("Macro-F1", f"{report.macro_f1:.3f}", interval(report.macro_f1_ci95)),
         Tile("Macro recall", f"{report.macro_recall:.3f}", interval(report.macro_recall_ci95)),
         Tile("Cohen's kappa", f"{report.kappa:.3f}", interval(report.kappa_ci95)),
-        Tile(
-            f"ECE{crossed}", f"{ece:.3f}", f"{report.ece_uncalibrated:.3f} before temperature {report.temperature:.2f}"
-        ),
+        Tile(f"ECE{crossed}", f"{ece:.3f}", f"{report.ece_uncalibrated:.3f} uncalibrated"),
         Tile(f"NLL{crossed}", f"{nll:.3f}", f"{report.nll_uncalibrated:.3f} before"),
     ]
 
@@ -99,9 +97,9 @@ def _results(subject: Subject, report: Report) -> list[Section]:
     )
     crossed = report.ece_cross_fitted is not None
     how = (
-        "each half of the faces with the temperature fitted on the other half"
+        "each half of the faces calibrated by the other half"
         if crossed
-        else f"temperature {subject.temperature:.2f}, fitted on {FITTED_ON}"
+        else f"{subject.calibration}, fitted on {FITTED_ON}"
     )
     reliability = Table(
         f"Reliability by emotion{', cross-fitted' if crossed else ''}",

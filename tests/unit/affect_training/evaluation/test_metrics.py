@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 from affect_training.evaluation import metrics
 from affect_training.evaluation.metrics import Floats, Labels
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
@@ -89,38 +87,6 @@ def test_the_interval_is_reproducible() -> None:
     values = np.random.default_rng(3).random(40)
     assert metrics.bootstrap_ci95(values) == metrics.bootstrap_ci95(values)
     assert metrics.bootstrap_ci95(values) != metrics.bootstrap_ci95(values, seed=1)
-
-
-def test_the_temperature_is_the_one_that_minimises_the_nll() -> None:
-    rng = np.random.default_rng(0)
-    clean = rng.normal(0, 1, (400, 7))
-    truth = np.array([rng.choice(7, p=p) for p in scipy_softmax(clean, axis=1)], np.int64)
-    logits = clean * 3  # three times too sure
-    best = minimize_scalar(
-        lambda t: -log_softmax(logits / t, axis=1)[np.arange(400), truth].mean(),
-        bounds=(0.2, 8),
-        method="bounded",
-    )
-    found = metrics.fit_temperature(logits, truth)
-    assert found == pytest.approx(best.x, rel=1e-3)
-    assert found == pytest.approx(3, rel=0.15)
-
-
-def test_the_temperature_stays_in_its_range() -> None:
-    certain = np.eye(7) * 3.0
-    assert metrics.fit_temperature(certain, labels(*range(7))) == pytest.approx(0.2, rel=0.01)
-    assert metrics.fit_temperature(certain, labels(1, 2, 3, 4, 5, 6, 0)) == pytest.approx(8, rel=0.01)
-
-
-def test_cross_fitting_judges_each_half_with_the_temperature_of_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # The "temperature" of a half is its first label plus one: even rows 2, odd rows 4.
-    monkeypatch.setattr(metrics, "fit_temperature", lambda _, labels: float(labels[0] + 1))
-    logits = np.random.default_rng(0).normal(0, 3, (7, 5))
-    found = metrics.cross_fitted(logits, labels(1, 3, 1, 3, 1, 3, 1))
-    np.testing.assert_allclose(found[0::2], scipy_softmax(logits[0::2] / 4, axis=1))
-    np.testing.assert_allclose(found[1::2], scipy_softmax(logits[1::2] / 2, axis=1))
 
 
 def test_counted_figures_equal_scikit_learns(answers: tuple[Floats, Labels]) -> None:
@@ -210,10 +176,3 @@ def test_the_classwise_error_is_the_mean_over_one_against_the_rest(answers: tupl
         gaps.append((count[count > 0] * np.abs(hits - sure)).sum() / 300)
     assert metrics.classwise_ece(probabilities, truth) == pytest.approx(np.mean(gaps))
     assert metrics.classwise_ece(np.eye(7), labels(*range(7))) == 0
-
-
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
-def test_the_temperature_can_be_taken_back(temperature: float) -> None:
-    logits = np.random.default_rng(0).normal(0, 3, (20, 7))
-    served = metrics.softmax(logits, temperature).astype(np.float32).astype(np.float64)
-    np.testing.assert_allclose(metrics.without_temperature(served, temperature), metrics.softmax(logits), atol=1e-6)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from affect_training.data import Split
-from affect_training.evaluation import metrics
+from affect_training.evaluation import calibration, metrics
+from affect_training.evaluation.calibration import calibration_of
 from affect_training.evaluation.report import Report, judge
 from affect_training.evaluation.tta import Tta, predict_views
 
@@ -31,7 +32,7 @@ class Unsure(FakeBackend):
 
 def evaluate(classifier: FaceClassifier, name: str, split_name: str, split: Split, tta: Tta = "none") -> Report:
     views = predict_views(classifier, split.images, tta)
-    return judge(views, split.labels, name, split_name, tta, temperature=classifier.backend.temperature)
+    return judge(views, split.labels, name, split_name, tta, calibration=calibration_of(classifier.backend))
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_views_are_averaged_and_the_single_view_told_apart(unsure: FaceClassifie
 def test_on_the_split_of_the_temperature_figures_are_cross_fitted_too(unsure: FaceClassifier, noisy: Split) -> None:
     report = evaluate(unsure, "unsure", "PublicTest", noisy)
     logits = unsure.backend.predict(torch.from_numpy(noisy.images)[:, None] / 255).double().numpy()
-    crossed = metrics.cross_fitted(logits, noisy.labels)
+    crossed = calibration.cross_fitted(logits, noisy.labels)
     assert report.ece_cross_fitted == pytest.approx(metrics.ece(crossed, noisy.labels), abs=1e-5)
     assert report.nll_cross_fitted == pytest.approx(metrics.nll(crossed, noisy.labels), abs=1e-5)
     assert report.ece_classwise_cross_fitted == pytest.approx(metrics.classwise_ece(crossed, noisy.labels), abs=1e-5)
@@ -104,7 +105,7 @@ def test_on_the_split_of_the_temperature_figures_are_cross_fitted_too(unsure: Fa
     assert [f.ece for f in report.class_reliability.values()] == pytest.approx([f.ece for f in by_class], abs=1e-5)
     # In-sample, a temperature looks better than it is.
     assert report.nll_cross_fitted is not None
-    best = metrics.fit_temperature(logits, noisy.labels)
+    best = calibration.fit_temperature(logits, noisy.labels)
     assert metrics.nll(metrics.softmax(logits, best), noisy.labels) < report.nll_cross_fitted
 
 
@@ -126,7 +127,7 @@ def test_the_temperature_of_several_views_is_fitted_on_the_first(unsure: FaceCla
     even = np.arange(80) % 2 == 0
     expected = np.empty((80, 7))
     for half in (even, ~even):
-        temperature = metrics.fit_temperature(raw[0, ~half], noisy.labels[~half])
+        temperature = calibration.fit_temperature(raw[0, ~half], noisy.labels[~half])
         expected[half] = (metrics.softmax(raw[0, half], temperature) + metrics.softmax(raw[1, half], temperature)) / 2
     assert report.nll_cross_fitted == pytest.approx(metrics.nll(expected, noisy.labels), abs=1e-6)
 

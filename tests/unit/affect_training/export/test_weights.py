@@ -7,7 +7,7 @@ import pytest
 import torch
 from affect_training.config import DataConfig, RunConfig, TrainConfig
 from affect_training.data import FaceData
-from affect_training.evaluation import metrics
+from affect_training.evaluation import calibration, metrics
 from affect_training.export.weights import data_of, export, exported_sha256, licence_of, store_as
 from affect_training.predict import predict_logits
 from affect_training.run import Run
@@ -86,10 +86,11 @@ def test_the_temperature_is_that_of_all_validation_faces_and_its_figures_are_not
     store_as(stored)
     logits = predict_logits(stored, tiny_run.validation, tiny_run.normalise, tiny_run.device)
     labels = tiny_run.validation.labels
-    assert sidecar.temperature == pytest.approx(metrics.fit_temperature(logits, labels), abs=1e-4)
+    fitted = calibration.fit_calibration(logits, labels)
+    assert (sidecar.temperature, sidecar.power) == pytest.approx((fitted.temperature, fitted.power), abs=1e-4)
 
     def scaled(mine: int, other: int) -> metrics.Floats:
-        return metrics.softmax(logits[mine::2], metrics.fit_temperature(logits[other::2], labels[other::2]))
+        return calibration.fit_calibration(logits[other::2], labels[other::2]).probabilities(logits[mine::2])
 
     halves = [(scaled(0, 1), labels[0::2]), (scaled(1, 0), labels[1::2])]
     crossed = np.concatenate([-np.log(p[np.arange(len(y)), y]) for p, y in halves]).mean()

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affect_training.data import Split
-from affect_training.evaluation import metrics
+from affect_training.evaluation import calibration, metrics
 from affect_training.evaluation.adversarial import Adversarial, AttackFigures
+from affect_training.evaluation.calibration import Calibration
 from affect_training.evaluation.groups import by_group
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import judge
@@ -84,7 +85,7 @@ def test_a_card_says_what_the_files_say(facts: CardFacts) -> None:
     assert ["epoch", "3 of 9"] in rows(text, "Selection")
     assert ["accuracy", "0.7100", "0.690-0.730", "PublicTest", "3588"] in rows(text, "Figures")
     assert not any("recall" in row[0] for row in rows(text, "Figures"))  # they are below, by emotion
-    assert "temperature of 1.25. ECE (15 bins) 0.0500 before, 0.0200 after" in text
+    assert "Calibration: temperature 1.25. ECE (15 bins) 0.0500 before, 0.0200 after" in text
 
 
 def test_every_card_says_what_it_must_not_be_used_for_and_what_limits_it(facts: CardFacts) -> None:
@@ -115,7 +116,8 @@ def test_reliability_by_emotion_is_cross_fitted(facts: CardFacts, split: Split, 
     sure = answers.copy()
     sure[:, 4] = 0.0  # sad, never, and float16 has no less
     found = rows(card(replace(facts, answers=Answers(sure, split.labels))), "Calibration")
-    crossed = metrics.cross_fitted(np.log(np.clip(sure, 1e-7, None)), split.labels)
+    outputs = np.log(Calibration(1.25).taken_back(np.clip(sure, 1e-7, None)))
+    crossed = calibration.cross_fitted(outputs, split.labels)
     expected = metrics.class_reliability(crossed, split.labels)
     assert [row[0] for row in found] == [e.value for e in EMOTIONS]
     for row, figures in zip(found, expected, strict=True):
@@ -271,7 +273,7 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
 
 def test_an_ensemble_has_figures_by_emotion_from_its_evaluation(split: Split, answers: Floats) -> None:
     answers = np.roll(answers, 1, axis=1)  # wrong, so that there is something to say
-    whole = judge(answers[None], split.labels, "trio", "PublicTest", "none", temperature=1.0).to_json()
+    whole = judge(answers[None], split.labels, "trio", "PublicTest", "none").to_json()
     mirrored = {**whole, "tta": "mirror"}
     unseen = {**whole, "unseen": True, "confusion": np.zeros((7, 7), int).tolist()}
     evaluations = tuple(
@@ -287,7 +289,7 @@ def test_an_ensemble_has_figures_by_emotion_from_its_evaluation(split: Split, an
 
 
 def test_a_sample_is_called_one(split: Split, answers: Floats) -> None:
-    found = judge(answers[None], split.labels, "x", "PublicTest", "none", temperature=1.0).to_json()
+    found = judge(answers[None], split.labels, "x", "PublicTest", "none").to_json()
     of = Evaluation.model_validate({**found, "source": "a.json", "limit": 50})
     assert "PublicTest, a sample, a.json" in card(CardFacts(name="x", evaluations=(of,)))
     assert "## Emotions" not in card(CardFacts(name="x", evaluations=(of,)))

@@ -8,7 +8,8 @@ import pytest
 from affect_ensemble.plugin import SHIPPED
 from affect_training.cli.report import report as command
 from affect_training.data import FaceData, Split
-from affect_training.evaluation import metrics
+from affect_training.evaluation import calibration, metrics
+from affect_training.evaluation.calibration import Calibration
 from affect_training.evaluation.metrics import Floats
 from affect_training.export.weights import export, exported_sha256
 from affect_training.report.facts import Answers, CardFacts
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 from support.tiny import install_tiny, tiny_faces, tiny_split, write_fer2013
 
 from affect.errors import MediaError, SettingsError
+from affect.inference.checkpoint import load_sidecar
 from affect.inference.device import Device
 from affect.plugins import PluginHost
 
@@ -39,7 +41,7 @@ def subject(split: Split, answers: Floats) -> Subject:
         raw=answers,
         served=served,
         honest=served,
-        temperature=1.5,
+        calibration=Calibration(1.5),
         facts=CardFacts(
             name="tiny",
             weights_sha256="ab" * 32,
@@ -59,8 +61,8 @@ def test_a_run_is_judged_by_its_best_weights(trained: Path) -> None:
     best = max(subject.log, key=lambda row: row.accuracy)
     assert metrics.accuracy(subject.raw, subject.split.labels) == pytest.approx(best.accuracy, abs=0.05)
     assert subject.best_epoch in {row.epoch for row in subject.log if row.accuracy == best.accuracy}
-    assert np.allclose(subject.served, metrics.softmax(np.log(subject.raw), subject.temperature))
-    crossed = metrics.cross_fitted(np.log(subject.raw), subject.split.labels)
+    assert np.allclose(subject.served, subject.calibration.probabilities(np.log(subject.raw)))
+    crossed = calibration.cross_fitted(np.log(subject.raw), subject.split.labels, power=True)
     assert np.allclose(subject.honest, crossed, atol=1e-6)
     assert subject.facts.answers is not None
     assert subject.facts.recipe is not None
@@ -84,8 +86,9 @@ def test_other_data_than_that_of_the_run_is_refused(trained: Path) -> None:
 def test_a_backend_is_judged_as_users_get_it() -> None:
     subject = open_subject("cnn", tiny_faces(), "PublicTest", "cpu")
     assert subject.name == "cnn"
-    assert subject.temperature == pytest.approx(1.1995)
-    back = metrics.softmax(np.log(subject.raw), subject.temperature)
+    sidecar = load_sidecar(Path(str(PluginHost().backends.get("cnn").weights)))
+    assert subject.calibration == calibration.Calibration(sidecar.temperature, sidecar.power)
+    back = subject.calibration.probabilities(np.log(subject.raw))
     assert np.allclose(back, subject.served, atol=1e-6)
     assert subject.log == ()
     assert "judged_on" in subject.provenance
@@ -164,7 +167,7 @@ def test_the_page_has_all_of_it(subject: Subject, tmp_path: Path) -> None:
 
 
 def test_page_and_json_have_the_same_cross_fitted_figures(subject: Subject, tmp_path: Path) -> None:
-    crossed = metrics.cross_fitted(np.log(subject.raw), subject.split.labels)
+    crossed = calibration.cross_fitted(np.log(subject.raw), subject.split.labels)
     text = write_report(replace(subject, split_name="PublicTest", honest=crossed), tmp_path, examples=False).read_text(
         encoding="utf-8"
     )

@@ -1,0 +1,130 @@
+"""Making probabilities mean what they say: temperature and power, fitted on labelled faces, applied and taken back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from affect.inference.backend import Backend
+from affect.inference.calibration import LEAST_SURPRISE
+from affect_training.evaluation.metrics import Floats, Labels, nll, softmax
+
+TEMPERATURES = (0.2, 8.0)
+"""Between these a temperature alone is sought."""
+
+RAISED_TEMPERATURES, POWERS = (0.02, 50.0), (0.25, 4.0)
+"""Between these temperature and power are sought together; a high power has a high temperature."""
+
+POWER_SPREAD = 0.5
+"""Powers are taken to be normal in their logarithm with this deviation around 1: it decides where there are tens of
+faces, and nothing where there are thousands."""
+
+_SMALLEST = 1e-45
+"""Of float32; a probability served as 0 was not below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What stands between a network's output and its probabilities, as in `affect.inference.calibration`."""
+
+    temperature: float = 1.0
+    power: float = 1.0
+
+    def probabilities(self, outputs: Floats) -> Floats:
+        """Return calibrated probabilities [N, K] of outputs [N, K]."""
+        if self.power == 1:
+            return softmax(outputs, self.temperature)
+        return softmax(-(_surprise(outputs) ** self.power), self.temperature)
+
+    def taken_back(self, probabilities: Floats) -> Floats:
+        """Return the softmax [N, K] of the outputs that became these probabilities [N, K]."""
+        log = np.log(np.clip(probabilities, _SMALLEST, None))
+        if self.power == 1:
+            return softmax(log, 1 / self.temperature)
+        # surprise ** power is known up to what it lacks or has too much in common: so much that the softmax sums to 1
+        raised = -log * self.temperature
+        most = raised.min(axis=1, keepdims=True)
+        least = most - np.log(log.shape[1]) ** self.power
+        for _ in range(60):
+            middle = (least + most) / 2
+            sums = np.exp(-(np.clip(raised - middle, 0, None) ** (1 / self.power))).sum(axis=1, keepdims=True)
+            least, most = np.where(sums < 1, middle, least), np.where(sums < 1, most, middle)
+        found = np.exp(-(np.clip(raised - most, 0, None) ** (1 / self.power)))
+        return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"temperature {self.temperature:g}" + (f", power {self.power:g}" if self.power != 1 else "")
+
+
+def calibration_of(backend: Backend) -> Calibration:
+    """Return how a backend's probabilities are calibrated; the power is a matter of its sidecar, where it has one."""
+    return Calibration(backend.temperature, float(getattr(getattr(backend, "sidecar", None), "power", 1.0)))
+
+
+def fit_temperature(logits: Floats, labels: Labels) -> float:
+    """Temperature that minimises the NLL (Guo et al. 2017), by golden-section search on its logarithm."""
+    low, high = np.log(TEMPERATURES)
+    ratio = (np.sqrt(5) - 1) / 2
+    for _ in range(60):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        if nll(softmax(logits, np.exp(a)), labels) < nll(softmax(logits, np.exp(b)), labels):
+            high = b
+        else:
+            low = a
+    return float(np.exp((low + high) / 2))
+
+
+def fit_calibration(outputs: Floats, labels: Labels) -> Calibration:
+    """Temperature and power that minimise the NLL together, `POWER_SPREAD` in mind, by L-BFGS on their logarithms.
+
+    Args:
+        outputs: Of the network, [N, K].
+        labels: The truth [N].
+    """
+    surprise = _surprise(outputs)
+    log_surprise, rows = np.log(surprise), np.arange(len(labels))
+
+    def loss(numbers: Floats) -> tuple[float, Floats]:
+        temperature, power = np.exp(numbers)
+        raised = surprise**power / temperature
+        log = -raised - np.log(np.exp(raised.min(axis=1, keepdims=True) - raised).sum(axis=1, keepdims=True))
+        log += raised.min(axis=1, keepdims=True)
+        slope = -np.exp(log)  # of the loss by `raised`, one face at a time
+        slope[rows, labels] += 1
+        by_power = (slope * raised * log_surprise).sum() * power
+        unlikely = np.log(power) / POWER_SPREAD**2
+        total = -log[rows, labels].sum() + unlikely * np.log(power) / 2
+        return float(total) / len(labels), np.array([-(slope * raised).sum(), by_power + unlikely]) / len(labels)
+
+    bounds = [tuple(np.log(RAISED_TEMPERATURES)), tuple(np.log(POWERS))]
+    start = np.log([fit_temperature(outputs, labels), 1.0])
+    temperature, power = np.exp(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x)
+    return Calibration(float(temperature), float(power))
+
+
+def cross_fitted(outputs: Floats, labels: Labels, *, power: bool = False) -> Floats:
+    """Return probabilities [N, K] in which each half of the rows (even, odd) is calibrated by the other half.
+
+    Args:
+        outputs: [N, K], or [V, N, K] of V views: the calibration is fitted on the first, as an exported one is, and the
+            answer is the mean over the views.
+        labels: The truth [N], at least two.
+        power: Fit a power too.
+    """
+    views = outputs.reshape(-1, *outputs.shape[-2:])
+    even = np.arange(len(labels)) % 2 == 0
+    probabilities = np.empty_like(views[0])
+    for half in (even, ~even):
+        shown, known = views[0, ~half], labels[~half]
+        fitted = fit_calibration(shown, known) if power else Calibration(fit_temperature(shown, known))
+        probabilities[half] = np.mean([fitted.probabilities(view[half]) for view in views], axis=0)
+    return np.asarray(probabilities)
+
+
+def _surprise(outputs: Floats) -> NDArray[np.float64]:
+    """Return -log softmax [N, K], in nats, no smaller than what serving knows."""
+    z = np.asarray(outputs, np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    return np.asarray(np.clip(np.log(np.exp(z).sum(axis=1, keepdims=True)) - z, LEAST_SURPRISE, None))
