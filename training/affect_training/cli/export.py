@@ -83,6 +83,7 @@ def _export_run(
         interval = f"  95 % {metric.ci95[0]:.4f}-{metric.ci95[1]:.4f}" if metric.ci95 else ""
         click.echo(f"{name:18} {metric.value:.4f}{interval}  ({metric.split}, n={metric.n})")
     click.echo(f"temperature        {sidecar.temperature}")
+    click.echo(f"power              {sidecar.power}")
     click.echo(f"wrote {weights}, {sidecar.parameters:,} parameters")
     if fitted and sidecar.learner is None:
         click.echo(
