@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 
 from affect.errors import CheckpointError, SettingsError
-from affect.inference.checkpoint import load_sidecar, sidecar_path
+from affect.inference.calibration import alike
+from affect.inference.checkpoint import Sidecar, load_sidecar, sidecar_path
 from affect.learner.estimator import Adopts, Estimator
 from affect.learner.heads import BackendFit, load_heads
 from affect.plugins import PluginHost
@@ -76,7 +77,7 @@ def _read(document: Path, sidecar: Path | None, backend: str) -> BackendFit | No
     facts = known.learner if known is not None and document == sidecar else _document(document)
     if facts is None:
         return None
-    _check_belongs(facts, document, None if known is None else known.weights_sha256, backend)
+    _check_belongs(facts, document, known, backend)
     return BackendFit(facts, load_heads(document.parent, facts.heads) if facts.heads else None)
 
 
@@ -91,7 +92,8 @@ def _document(path: Path) -> LearnerFit:
         raise CheckpointError(f"learner.fit: {path}: {where}: {first['msg']}") from exc
 
 
-def _check_belongs(facts: LearnerFit, document: Path, sha256: str | None, backend: str) -> None:
+def _check_belongs(facts: LearnerFit, document: Path, known: Sidecar | None, backend: str) -> None:
+    sha256 = None if known is None else known.weights_sha256
     if facts.weights_sha256 is not None and sha256 is None:
         raise CheckpointError(
             f"{document.name}: the fit is of the backend {facts.backend!r}, not of {backend!r}; run `affect-train "
@@ -101,4 +103,9 @@ def _check_belongs(facts: LearnerFit, document: Path, sha256: str | None, backen
         raise CheckpointError(
             f"{document.name}: the fit is of other weights ({facts.backend}, {facts.weights_sha256[:12]}) than the "
             f"backend has ({sha256[:12]}); run `affect-train learner fit` again"
+        )
+    if known is not None and not alike(facts.calibration, known.calibration):
+        raise CheckpointError(
+            f"{document.name}: the fit is of weights that were calibrated otherwise; run `affect-train learner fit` "
+            "again"
         )

@@ -2,8 +2,11 @@
 
 Temperature scaling (Guo et al. 2017) cannot mend a network that is too sure in the middle and not sure enough at the
 top, as label smoothing and margin losses make it. Raising its surprise to a power can, and keeps the order of the
-emotions (an intra order-preserving function, Rahimi et al. 2020), so that no guess changes.
+emotions (an intra order-preserving function, Rahimi et al. 2020), so that no guess about a single view changes.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 
@@ -20,3 +23,13 @@ def raised(logits: torch.Tensor, power: float) -> torch.Tensor:
     if power == 1:
         return logits
     return -logits.log_softmax(dim=1).neg().clamp_min(LEAST_SURPRISE).pow(power)
+
+
+def alike(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Whether two calibrations (temperature, power) are the same but for what a fit on another machine differs by.
+
+    One that is not known is like any.
+    """
+    return (
+        one is None or other is None or all(math.isclose(a, b, rel_tol=0.02) for a, b in zip(one, other, strict=True))
+    )

@@ -1,7 +1,7 @@
 """Weights and what must travel with them: a safetensors file and a JSON sidecar of the same name.
 
 The sidecar carries everything serving needs to agree with training: input size, normalisation, crop geometry,
-label order and temperature; and everything a reader needs to judge it: metrics with intervals, data, licence.
+label order and calibration; and everything a reader needs to judge it: metrics with intervals, data, licence.
 No pickle is ever loaded.
 """
 
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from affect.errors import CheckpointError
+from affect.inference.calibration import alike
 from affect.labels import EMOTIONS
 from affect.settings.fit import LearnerFit
 from affect.types import CropGeometry
@@ -95,6 +96,11 @@ class Sidecar(BaseModel):
         default=None, description="What `affect-train learner fit` found for these weights."
     )
 
+    @property
+    def calibration(self) -> tuple[float, float]:
+        """Temperature and power."""
+        return self.temperature, self.power
+
     @model_validator(mode="after")
     def _labels_agree(self) -> "Sidecar":
         expected = tuple(e.value for e in EMOTIONS)
@@ -143,7 +149,7 @@ def save_checkpoint(
     data = weights_bytes(tensors, dtype)
     before = _replaced(weights)
     sidecar = Sidecar(weights_sha256=hashlib.sha256(data).hexdigest(), **fields)
-    if before is not None and sidecar.learner is None and _answers(before) == _answers(sidecar):
+    if before is not None and sidecar.learner is None and _same_answers(before, sidecar):
         sidecar = sidecar.model_copy(update={"learner": before.learner})
     text = json.dumps(sidecar.model_dump(mode="json"), indent=2) + "\n"
     further = {weights.with_name(name): content for name, content in (beside or {}).items()}
@@ -153,9 +159,10 @@ def save_checkpoint(
     return sidecar
 
 
-def _answers(sidecar: Sidecar) -> tuple[str, float, float]:
-    """Return what decides the probabilities, and so whether what was fitted on them still holds."""
-    return sidecar.weights_sha256, sidecar.temperature, sidecar.power
+def _same_answers(one: Sidecar, other: Sidecar) -> bool:
+    """Whether two sidecars stand for the same probabilities, so that what was fitted on those of one holds."""
+    same = one.weights_sha256 == other.weights_sha256 and one.input == other.input
+    return same and alike(one.calibration, other.calibration)
 
 
 def _write_whole(files: Mapping[Path, bytes]) -> None:

@@ -50,9 +50,14 @@ class TorchBackend:
         """Calibration of the logits."""
         return self.sidecar.temperature
 
+    @property
+    def power(self) -> float:
+        """The other number of its calibration."""
+        return self.sidecar.power
+
     def logits_of(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, 7], float32, that outputs of `model` stand for: raised to the sidecar's power."""
-        return raised(outputs, self.sidecar.power)
+        return raised(outputs, self.power)
 
     @torch.inference_mode()
     def predict(self, faces: torch.Tensor) -> torch.Tensor:

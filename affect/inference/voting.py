@@ -67,7 +67,8 @@ def fingerprint(ballots: Sequence[Ballot], vote: Vote, *, mirror: bool) -> str |
     if None in prints:
         return None
     asked = [
-        [float(ballot.temperature), float(ballot.power), ballot.input.model_dump(mode="json")] for ballot in ballots
+        [float(b.temperature), *([float(b.power)] if b.power != 1 else []), b.input.model_dump(mode="json")]
+        for b in ballots
     ]
     votes = [[float(ballot.weight), float(ballot.vote_temperature)] for ballot in ballots]
     return hashlib.sha256(json.dumps([prints, asked, votes, vote, mirror]).encode()).hexdigest()

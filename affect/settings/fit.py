@@ -53,6 +53,9 @@ class LearnerFit(BaseModel):
     format: Literal[1] = 1
     backend: str = Field(description="The backend's name when it was fitted.")
     weights_sha256: str | None = Field(description="Of the weights it was fitted for; None when they are not one file.")
+    calibration: tuple[float, float] | None = Field(
+        default=None, description="Temperature and power these weights had; None in older fits, or without weights."
+    )
     emission: dict[LearnerState, tuple[float, ...]] = Field(description="P(emotion | state), rows sum to 1.")
     emission_prior: float = Field(ge=0, description="Faces that the design's row of a state counts as.")
     heads: HeadsFile | None = None

@@ -10,6 +10,7 @@ import torch
 
 from affect.errors import CheckpointError
 from affect.inference.backend import Backend
+from affect.inference.calibration import alike
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
 from affect.inference.voting import Ballot, fingerprint, voted
@@ -60,11 +61,16 @@ class EnsembleBackend:
         self._parts: list[Part] = []
         self._order: list[int] = []
         for voter, member in zip(plan.members, members, strict=True):
-            found = _sha256(member)
+            found, sidecar = _sha256(member), getattr(member, "sidecar", None)
             if voter.weights_sha256 is not None and found is not None and found != voter.weights_sha256:
                 raise CheckpointError(
                     f"ensemble member {voter.reference}: its weights ({found[:12]}) are not those the vote was fitted "
                     f"on ({voter.weights_sha256[:12]}); run `affect-train ensemble` again"
+                )
+            if not alike(voter.calibration, getattr(sidecar, "calibration", None)):
+                raise CheckpointError(
+                    f"ensemble member {voter.reference}: its weights are calibrated otherwise than when the vote was "
+                    "fitted; run `affect-train ensemble` again"
                 )
 
     input: InputSpec
@@ -171,7 +177,7 @@ def _fingerprint(plan: Plan, members: Sequence[Backend]) -> str | None:
         Ballot(
             _sha256(member) or getattr(member, "fingerprint", None),
             member.temperature,
-            getattr(getattr(member, "sidecar", None), "power", 1.0),
+            getattr(member, "power", 1.0),
             member.input,
             voter.weight,
             voter.temperature,

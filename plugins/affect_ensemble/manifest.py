@@ -27,6 +27,7 @@ class Member(BaseModel):
     weight: float = Field(ge=0)
     temperature: float = Field(gt=0, description="Of the vote of the members up to this one.")
     weights_sha256: str | None = Field(default=None, description="Of the weights the vote was fitted on.")
+    calibration: tuple[float, float] | None = Field(default=None, description="Temperature and power of these weights.")
     metrics: dict[str, Metric] = Field(default_factory=dict, description="Of the vote of the members up to this one.")
 
     @model_validator(mode="after")
@@ -61,6 +62,7 @@ class Voter:
     temperature: float
     weights_sha256: str | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    calibration: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Plan:
                     "weight": voter.weight,
                     "temperature": voter.temperature,
                     "weights_sha256": voter.weights_sha256,
+                    "calibration": voter.calibration,
                     "metrics": _plain(voter.metrics),
                 }
                 for voter in voters
@@ -140,7 +143,14 @@ def plan_of(settings: EnsembleSettings, shipped: Path) -> Plan:
 def _from_manifest(manifest: Manifest, folder: Path) -> Plan:
     return Plan(
         tuple(
-            Voter(m.backend or str(folder / (m.file or "")), m.weight, m.temperature, m.weights_sha256, m.metrics)
+            Voter(
+                m.backend or str(folder / (m.file or "")),
+                m.weight,
+                m.temperature,
+                m.weights_sha256,
+                m.metrics,
+                m.calibration,
+            )
             for m in manifest.members
         ),
         manifest.vote,
@@ -168,6 +178,7 @@ def _changed(plan: Plan, settings: EnsembleSettings) -> Plan:
             settings.temperature or (member.temperature if same else 1.0),
             member.weights_sha256,
             member.metrics if measured else {},
+            member.calibration,
         )
         for member, weight in zip(plan.members, weights, strict=True)
     )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from affect_seeds.hog import HistogramOfGradients
-from affect_seeds.layers import CLASSES, Dropout
+from affect_seeds.layers import CLASSES, MapDropout
 
 SIDE = 48
 
@@ -40,7 +40,7 @@ class AlizadehFazel(nn.Module):
         layers: list[nn.Module] = []
         for filters, kernel, pool in convolutions:
             layers += [nn.Conv2d(channels, filters, kernel, padding=kernel // 2), nn.BatchNorm2d(filters), nn.ReLU()]
-            layers.append(Dropout(conv_dropout))
+            layers.append(MapDropout(conv_dropout))
             if pool > 1:
                 layers.append(nn.MaxPool2d(pool))
             channels, side = filters, side // pool

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from affect_seeds.layers import CLASSES, BodyAndHead, Dropout, start_like_keras
+from affect_seeds.layers import CLASSES, BodyAndHead, MapDropout, start_like_keras
 
 
 class UcuBaseline(BodyAndHead):
@@ -31,7 +31,7 @@ class UcuBaseline(BodyAndHead):
         layers: list[nn.Module] = []
         channels, side = 1, 48
         for count in filters:
-            layers += [nn.Conv2d(channels, count, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), Dropout(conv_dropout)]
+            layers += [nn.Conv2d(channels, count, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), MapDropout(conv_dropout)]
             channels, side = count, side // 2
         layers.append(nn.Flatten())
         width = channels * side * side

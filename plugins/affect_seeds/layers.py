@@ -33,22 +33,22 @@ class BodyAndHead(nn.Module):
         return logits
 
 
-class Dropout(nn.Dropout):
+class MapDropout(nn.Dropout):
     """nn.Dropout whose dice a processor throws fast: for feature maps, where they are millions a step.
 
     Torch draws them one by one where MKL's generator is not used (any processor but Intel's): a fifth of the step of
     `stanford-deep`. NumPy's SFC64, seeded from torch's own generator and so resumed with it, is ten times as fast. The
-    rate is rounded to 1/65536. On a GPU and in evaluation it is nn.Dropout itself.
+    rate is rounded to 1/65536. Never in place. On a GPU and in evaluation it is nn.Dropout itself.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x of any shape with a share `p` of it set to zero and the rest scaled by 1 / (1 - p)."""
         if not self.training or x.device.type != "cpu" or not 0 < self.p < 1:
             return super().forward(x)
-        strides = torch.empty_like(x).stride()  # without gaps, in the memory order of x
+        strides = torch.empty_like(x, device="meta").stride()  # without gaps, in the memory order of x
         seed = int(torch.randint(2**62, ()))
         dice = np.random.SFC64(seed).random_raw(-(-x.numel() // 4)).view(np.int16)
-        threshold = round(self.p * 2**16) - 2**15
+        threshold = min(round(self.p * 2**16), 2**16 - 1) - 2**15
         kept = torch.from_numpy(dice).as_strided(x.shape, strides) >= threshold
         return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from affect_seeds.layers import CLASSES, BodyAndHead, Dropout, start_like_keras
+from affect_seeds.layers import CLASSES, BodyAndHead, MapDropout, start_like_keras
 
 
 class Trial1(BodyAndHead):
@@ -60,7 +60,7 @@ class Trial2(BodyAndHead):
             for count in stage:
                 layers += [nn.Conv2d(channels, count, 3, padding=1), nn.ReLU()]
                 channels = count
-            layers += [nn.MaxPool2d(2), Dropout(inner_dropout)]
+            layers += [nn.MaxPool2d(2), MapDropout(inner_dropout)]
             side //= 2
         layers += [nn.Flatten(), nn.Linear(channels * side * side, neurons), nn.ReLU(), nn.Dropout(dropout)]
         super().__init__(nn.Sequential(*layers), nn.Linear(neurons, CLASSES))

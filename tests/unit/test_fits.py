@@ -145,6 +145,25 @@ def test_weights_set_for_a_plugin_count_not_the_shipped_ones(host: PluginHost, w
     assert backend_fit(settings("other"), host) is not None
 
 
+@pytest.mark.parametrize(
+    ("known", "holds"), [(None, True), ((1.0, 1.0), True), ((1.01, 1.0), True), ((1.0, 1.5), False)]
+)
+def test_a_fit_of_weights_that_were_calibrated_otherwise_is_refused(
+    host: PluginHost, weights: Path, known: tuple[float, float] | None, holds: bool
+) -> None:
+    into_sidecar(weights)
+    path = sidecar_path(weights)
+    sidecar = load_sidecar(weights)
+    assert sidecar.learner is not None
+    learner = sidecar.learner.model_copy(update={"calibration": known})
+    path.write_text(sidecar.model_copy(update={"learner": learner}).model_dump_json(), encoding="utf-8")
+    if holds:
+        assert backend_fit(settings(), host) is not None
+    else:
+        with pytest.raises(CheckpointError, match="weights that were calibrated otherwise"):
+            backend_fit(settings(), host)
+
+
 def test_a_fit_of_other_weights_is_refused(host: PluginHost, weights: Path) -> None:
     into_sidecar(weights, sha256="f" * 64)
     with pytest.raises(CheckpointError, match=r"fit is of other weights .*mine, ffffffffffff"):

@@ -100,6 +100,7 @@ def write_manifest(
                 "weight": round(weight, 6),
                 "temperature": round(figures.temperature, 4),
                 "weights_sha256": members[k].weights_sha256,
+                "calibration": members[k].calibration,
                 "metrics": _metrics(figures),
             }
             for k, weight, figures in zip(found.order, found.weights, found.prefixes, strict=True)

@@ -39,13 +39,16 @@ class Answers:
         name: As it was asked for: a registered name or a weights file.
         probabilities: float32 [N, 7], calibrated.
         weights_sha256: Of its weights file; None when it has none.
-        identity: The same, or the backend's own `fingerprint`; None when it has neither.
+        identity: The same, with its calibration where that has a power, or the backend's own `fingerprint`; None when
+            it has neither.
+        calibration: Temperature and power of its weights, when it has a weights file.
     """
 
     name: str
     probabilities: FloatArray
     weights_sha256: str | None
     identity: str | None = None
+    calibration: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +107,9 @@ def ask(
             found = _probabilities(FaceClassifier(backend, device), name, images, mirror=both)
             if kept:
                 _write(kept, found)
-        sha256 = getattr(getattr(backend, "sidecar", None), "weights_sha256", None)
-        return Answers(name, found, sha256, _identity(backend))
+        sidecar = getattr(backend, "sidecar", None)
+        sha256, calibration = getattr(sidecar, "weights_sha256", None), getattr(sidecar, "calibration", None)
+        return Answers(name, found, sha256, _identity(backend), calibration)
     finally:
         backend.close()
 
@@ -151,8 +155,11 @@ def _probabilities(classifier: FaceClassifier, name: str, images: ByteArray, *, 
 
 
 def _identity(backend: Backend) -> str | None:
-    sidecar = getattr(backend, "sidecar", None)
-    return getattr(sidecar, "weights_sha256", None) or getattr(backend, "fingerprint", None)
+    sha256 = getattr(getattr(backend, "sidecar", None), "weights_sha256", None)
+    calibration = calibration_of(backend)
+    if sha256 is not None and calibration.power != 1:
+        return f"{sha256}, {calibration}"
+    return sha256 or getattr(backend, "fingerprint", None)
 
 
 def _kept(cache: Path | None, backend: Backend, images: ByteArray, device: Device, mirror: bool) -> Path | None:
@@ -162,7 +169,8 @@ def _kept(cache: Path | None, backend: Backend, images: ByteArray, device: Devic
         return None
     faces = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     calibration = calibration_of(backend)
-    served = [calibration.temperature, calibration.power, backend.input.model_dump(mode="json")]
+    numbers = [calibration.temperature, *([calibration.power] if calibration.power != 1 else [])]
+    served = [*numbers, backend.input.model_dump(mode="json")]
     text = json.dumps([identity, served, faces, list(images.shape), mirror, device.precision])
     return cache / "predictions" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
 

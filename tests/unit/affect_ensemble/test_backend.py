@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,22 @@ def test_weights_other_than_those_the_vote_was_fitted_on_are_refused(
             check_backend(host.create_backend("ensemble", cpu))
 
 
+def test_a_member_that_is_calibrated_otherwise_than_when_the_vote_was_found_is_refused(
+    write: Write, ensemble_host: MakeHost, cpu: Device, tmp_path: Path
+) -> None:
+    path = write("a", 1, temperature=1.5, power=1.25)
+    entry = {"file": path.name, "weight": 1, "temperature": 1, "weights_sha256": load_sidecar(path).weights_sha256}
+    manifest = tmp_path / "members.json"
+    for calibration, holds in (([1.5, 1.25], True), ([1.49, 1.26], True), ([1.5, 1.0], False), ([1.0, 1.25], False)):
+        members = [{**entry, "calibration": calibration}]
+        manifest.write_text(json.dumps({"vote": "soft", "mirror": True, "members": members}))
+        host = ensemble_host(manifest=str(manifest))
+        with nullcontext() if holds else pytest.raises(CheckpointError, match=r"a\.safetensors: its weights are calib"):
+            backend = host.create_backend("ensemble", cpu)
+            assert isinstance(backend, EnsembleBackend)
+            assert backend.manifest["members"][0]["calibration"] == tuple(calibration)
+
+
 # Budget
 
 
@@ -224,6 +241,7 @@ def test_the_fingerprint_follows_weights_and_vote(write: Write, cpu: Device) -> 
         make([a, b], cpu, vote="weighted", weights=[1, 2]).fingerprint,
         make([a, b], cpu, temperature=2).fingerprint,
         make([a, write("b", 2, temperature=2.0)], cpu).fingerprint,
+        make([a, write("b", 2, power=1.5)], cpu).fingerprint,
     ]
     assert None not in prints
     assert len(set(prints)) == len(prints)

@@ -1,3 +1,6 @@
+import hashlib
+import json
+
 import pytest
 import torch
 
@@ -35,6 +38,13 @@ def test_a_fingerprint_does_not_care_how_a_number_is_written() -> None:
     whole, real = Ballot("a", 1, 1, INPUT, 2, 1), Ballot("a", 1.0, 1.0, INPUT, 2.0, 1.0)
     assert fingerprint([whole], "soft", mirror=True) == fingerprint([real], "soft", mirror=True)
     assert fingerprint([whole], "soft", mirror=True) != fingerprint([whole], "soft", mirror=False)
+
+
+def test_a_fingerprint_follows_the_power_and_is_the_older_one_without() -> None:
+    plain, raised = Ballot("a", 2, 1, INPUT, 1, 1), Ballot("a", 2, 1.5, INPUT, 1, 1)
+    assert fingerprint([plain], "soft", mirror=True) != fingerprint([raised], "soft", mirror=True)
+    asked = [["a"], [[2.0, INPUT.model_dump(mode="json")]], [[1.0, 1.0]], "soft", True]
+    assert fingerprint([plain], "soft", mirror=True) == hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def test_a_member_that_cannot_be_told_from_others_leaves_no_fingerprint() -> None:

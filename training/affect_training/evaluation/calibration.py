@@ -42,15 +42,15 @@ class Calibration:
         log = np.log(np.clip(probabilities, _SMALLEST, None))
         if self.power == 1:
             return softmax(log, 1 / self.temperature)
-        # surprise ** power is known up to what it lacks or has too much in common: so much that the softmax sums to 1
-        raised = -log * self.temperature
-        most = raised.min(axis=1, keepdims=True)
+        # surprise ** power is known but for what is added to all of a face: so much that the softmax sums to 1
+        energy = -log * self.temperature
+        most = energy.min(axis=1, keepdims=True)
         least = most - np.log(log.shape[1]) ** self.power
         for _ in range(60):
             middle = (least + most) / 2
-            sums = np.exp(-(np.clip(raised - middle, 0, None) ** (1 / self.power))).sum(axis=1, keepdims=True)
+            sums = np.exp(-(np.clip(energy - middle, 0, None) ** (1 / self.power))).sum(axis=1, keepdims=True)
             least, most = np.where(sums < 1, middle, least), np.where(sums < 1, most, middle)
-        found = np.exp(-(np.clip(raised - most, 0, None) ** (1 / self.power)))
+        found = np.exp(-(np.clip(energy - most, 0, None) ** (1 / self.power)))
         return np.asarray(found / found.sum(axis=1, keepdims=True))
 
     def __str__(self) -> str:
@@ -59,8 +59,8 @@ class Calibration:
 
 
 def calibration_of(backend: Backend) -> Calibration:
-    """Return how a backend's probabilities are calibrated; the power is a matter of its sidecar, where it has one."""
-    return Calibration(backend.temperature, float(getattr(getattr(backend, "sidecar", None), "power", 1.0)))
+    """Return how a backend's probabilities are calibrated; one that does not tell its `power` has none."""
+    return Calibration(backend.temperature, float(getattr(backend, "power", 1.0)))
 
 
 def fit_temperature(logits: Floats, labels: Labels) -> float:
@@ -88,20 +88,23 @@ def fit_calibration(outputs: Floats, labels: Labels) -> Calibration:
 
     def loss(numbers: Floats) -> tuple[float, Floats]:
         temperature, power = np.exp(numbers)
-        raised = surprise**power / temperature
-        log = -raised - np.log(np.exp(raised.min(axis=1, keepdims=True) - raised).sum(axis=1, keepdims=True))
-        log += raised.min(axis=1, keepdims=True)
-        slope = -np.exp(log)  # of the loss by `raised`, one face at a time
+        energy = surprise**power / temperature
+        least = energy.min(axis=1, keepdims=True)
+        log = least - energy - np.log(np.exp(least - energy).sum(axis=1, keepdims=True))
+        slope = -np.exp(log)  # of the loss by `energy`, one face at a time
         slope[rows, labels] += 1
-        by_power = (slope * raised * log_surprise).sum() * power
+        by_power = (slope * energy * log_surprise).sum() * power
         unlikely = np.log(power) / POWER_SPREAD**2
         total = -log[rows, labels].sum() + unlikely * np.log(power) / 2
-        return float(total) / len(labels), np.array([-(slope * raised).sum(), by_power + unlikely]) / len(labels)
+        return float(total) / len(labels), np.array([-(slope * energy).sum(), by_power + unlikely]) / len(labels)
 
     bounds = [tuple(np.log(RAISED_TEMPERATURES)), tuple(np.log(POWERS))]
-    start = np.log([fit_temperature(outputs, labels), 1.0])
-    temperature, power = np.exp(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x)
-    return Calibration(float(temperature), float(power))
+    alone = Calibration(fit_temperature(outputs, labels))
+    start = np.log([alone.temperature, 1.0])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12})
+    if not np.isfinite(found.x).all() or not found.fun <= loss(start)[0]:
+        return alone
+    return Calibration(*(float(number) for number in np.exp(found.x)))
 
 
 def cross_fitted(outputs: Floats, labels: Labels, *, power: bool = False) -> Floats:

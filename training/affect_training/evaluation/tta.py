@@ -1,7 +1,8 @@
 """Test-time augmentation: the same face seen several ways, and the mean of the answers."""
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -84,7 +85,22 @@ def augmented(images: ByteArray, copy: int) -> ByteArray:
 def predict_views(classifier: FaceClassifier, images: ByteArray, kind: Tta = "none") -> Floats:
     """Classify every view; their mean over the first axis is the answer, entry 0 the single view's.
 
+    A backend that looks at mirror images by itself (an ensemble) does not while views are made here. Only for `mirror`
+    it is asked as it is served: its answer, the mean of both by its own rules, is then the one view there is.
+
     Returns:
         Calibrated probabilities [views, N, 7].
     """
-    return np.stack([classifier.probabilities(list(view)).astype(np.float64) for view in views(images, kind)])
+    mirrors = bool(getattr(classifier.backend, "mirror", False))
+    with _single_view(classifier.backend) if mirrors and kind != "mirror" else nullcontext():
+        wanted = views(images, "none" if mirrors and kind == "mirror" else kind)
+        return np.stack([classifier.probabilities(list(view)).astype(np.float64) for view in wanted])
+
+
+@contextmanager
+def _single_view(backend: Any) -> Iterator[None]:
+    backend.mirror = False
+    try:
+        yield
+    finally:
+        backend.mirror = True

@@ -171,9 +171,11 @@ def describe(
 ) -> LearnerFit:
     """Return the document of a fit without its numbers: what was fitted, on what, and how."""
     weights = host.weights_of(settings.inference.backend)
+    sidecar = None if weights is None else load_sidecar(weights)
     return LearnerFit(
         backend=settings.inference.backend_word,
-        weights_sha256=None if weights is None else load_sidecar(weights).weights_sha256,
+        weights_sha256=None if sidecar is None else sidecar.weights_sha256,
+        calibration=None if sidecar is None else sidecar.calibration,
         emission=dict(unfitted(HmmSettings())),
         emission_prior=prior,
         data=f"{len(faces)} usable faces of {len(np.unique(faces.people))} people, {data.source} {data.split}",

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from affect.errors import CheckpointError, SettingsError
 from affect.inference.backend import Backend
+from affect.inference.calibration import alike
 from affect.inference.checkpoint import InputSpec, Metric, Sidecar, load_sidecar
 from affect.inference.device import Device
 from affect.inference.voting import Ballot, fingerprint
@@ -57,6 +58,7 @@ class CardFacts:
         name: What to call it.
         summary: In a sentence; empty when unknown.
         architecture, parameters, megabytes, input, temperature, weights_sha256: None when there is no such thing.
+        power: Of the calibration, beside the temperature.
         fingerprint: Of an ensemble, which has no weights file of its own; None when unknown.
         place: The weights file or the manifest, for messages.
         data, licence: In words.
@@ -92,6 +94,11 @@ class CardFacts:
     vote: str = ""
     evaluations: tuple[Evaluation, ...] = ()
     whole_pictures: tuple[WholePictures, ...] = ()
+
+    @property
+    def calibration(self) -> tuple[float, float] | None:
+        """Temperature and power; None when that is not known."""
+        return None if self.temperature is None else (self.temperature, self.power)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -149,6 +156,10 @@ def with_evaluations(facts: CardFacts, found: Sequence[Further]) -> CardFacts:
             raise SettingsError(
                 f"{figures.source} judged other weights ({figures.backend}, {str(theirs)[:12]}) than those of {whose} "
                 f"({mine[:12] if mine else 'of no known sum'}); measure these"
+            )
+        if isinstance(figures, Evaluation) and not alike(figures.calibration, facts.calibration):
+            raise SettingsError(
+                f"{figures.source} judged these weights under another calibration than that of {whose}; measure again"
             )
     return replace(
         facts,

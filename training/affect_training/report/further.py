@@ -40,6 +40,8 @@ class Evaluation(_Judged):
     limit: int | None = None
     accuracy: float
     accuracy_ci95: Interval
+    temperature: float | None = None
+    power: float = 1.0
     macro_f1: float
     macro_recall: float
     ece: float
@@ -52,6 +54,11 @@ class Evaluation(_Judged):
     robustness: Robustness | None = None
     adversarial: Adversarial | None = None
     groups: GroupReport | None = None
+
+    @property
+    def calibration(self) -> tuple[float, float] | None:
+        """Temperature and power; None in older files."""
+        return None if self.temperature is None else (self.temperature, self.power)
 
     @property
     def faces(self) -> str:

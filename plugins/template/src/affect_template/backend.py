@@ -22,6 +22,11 @@ class MirrorBackend:
         """Calibration of the logits."""
         return self.inner.temperature
 
+    @property
+    def power(self) -> float:
+        """The other number of the calibration, for those who judge it."""
+        return float(getattr(self.inner, "power", 1.0))
+
     def predict(self, faces: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 7] for faces [N, C, S, S]; both views in one batch."""
         logits = self.inner.predict(torch.cat([faces, faces.flip(3)]))

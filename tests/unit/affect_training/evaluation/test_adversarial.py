@@ -1,5 +1,5 @@
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -40,13 +40,18 @@ class Deaf(Bars):
         return super().forward(faces.detach().round())
 
 
-Load = Callable[[nn.Module, InputSpec], FaceClassifier]
+class Load(Protocol):
+    """Serve a network."""
+
+    def __call__(self, network: nn.Module, spec: InputSpec = ..., power: float = 1.0) -> FaceClassifier: ...
+
+
 GREY = InputSpec(size=48, channels=1, mean=(0.4,), std=(0.2,), crop=FER2013_CROP)
 
 
 @pytest.fixture
 def load(tmp_path: Path, cpu: Device) -> Load:
-    def make(network: nn.Module, spec: InputSpec = GREY) -> FaceClassifier:
+    def make(network: nn.Module, spec: InputSpec = GREY, power: float = 1.0) -> FaceClassifier:
         path = tmp_path / "bars.safetensors"
         save_checkpoint(
             path,
@@ -56,6 +61,7 @@ def load(tmp_path: Path, cpu: Device) -> Load:
             parameters=1,
             input=spec,
             temperature=1.5,
+            power=power,
         )
         return FaceClassifier(TorchBackend(lambda: network, path, cpu), cpu)
 
@@ -85,6 +91,17 @@ def test_accuracy_falls_with_epsilon_and_pgd_is_no_weaker(load: Load, bars: Spli
     assert all(strong <= weak + 0.05 for strong, weak in zip(pgd, fgsm, strict=True))
     low, high = found.attacks[1].accuracy_ci95
     assert low <= fgsm[1] <= high
+
+
+def test_a_power_of_the_calibration_hides_no_gradient(load: Load, bars: Split) -> None:
+    crops, labels = torch.from_numpy(bars.images)[:, None] / 255, torch.from_numpy(bars.labels)
+    attacked = []
+    for power in (1.0, 3.5):
+        backend = load(Bars(), GREY, power).backend
+        assert isinstance(backend, TorchBackend)
+        attacked.append(perturb(backend, crops, labels, "fgsm", 4 / 255))
+    assert torch.equal(*attacked)
+    assert not torch.equal(attacked[0], crops)
 
 
 def test_the_same_seed_gives_the_same_figures(load: Load, bars: Split) -> None:

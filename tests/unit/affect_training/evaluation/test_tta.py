@@ -2,11 +2,14 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from affect_training.data import Split
 from affect_training.evaluation.tta import KINDS, SHIFTS, Tta, augmented, predict_views, served_views, shifted, views
 
 from affect.errors import SettingsError
+from affect.inference.device import Device
 from affect.pictures import FaceClassifier
+from affect.testing import FakeBackend
 from affect.types import ByteArray
 
 
@@ -93,3 +96,31 @@ def test_predictions_are_those_of_each_view(kind: Tta, classifier: FaceClassifie
     for row, view in zip(found, views(faces.images, kind), strict=True):
         np.testing.assert_allclose(row, classifier.probabilities(list(view)))
     assert found.dtype == np.float64
+
+
+class Mirroring(FakeBackend):
+    """A backend with an own view of left and right that looks at both when it is told to, as an ensemble is."""
+
+    mirror = True
+
+    def predict(self, faces: torch.Tensor) -> torch.Tensor:
+        """Return logits from the light on the left."""
+        left, right = (half.mean((1, 2, 3)) for half in (faces[..., :24], faces[..., 24:]))
+        light = (left + right) / 2 if self.mirror else left
+        return torch.stack([light * k for k in range(7)], 1) * 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_backend_that_mirrors_by_itself_is_given_each_view_once(kind: Tta, cpu: Device, pictures: ByteArray) -> None:
+    backend = Mirroring()
+    classifier = FaceClassifier(backend, cpu)
+    served = classifier.probabilities(list(pictures))
+    found = predict_views(classifier, pictures, kind)
+    assert backend.mirror  # as it was
+    if kind == "mirror":
+        np.testing.assert_allclose(found, served[None])
+        return
+    assert len(found) == len(list(views(pictures, kind)))
+    backend.mirror = False
+    np.testing.assert_allclose(found[0], classifier.probabilities(list(pictures)))
+    assert not np.allclose(found[0], served)

@@ -23,6 +23,7 @@ class TorchLike:
     model: nn.Module
     input: InputSpec
     temperature: float = 2.0
+    power: float = 1.0
 
     def predict(self, faces: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.model(faces)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from affect_training.export import onnx as onnx_export
-from affect_training.export.onnx import export_onnx, faces_of, load_network, open_session, patches, run_session
+from affect_training.export.onnx import export_onnx, faces_of, open_session, patches, run_session
 from support.tiny import Exported
 
 from affect.errors import CheckpointError
-from affect.inference.checkpoint import InputSpec
+from affect.inference.checkpoint import InputSpec, sidecar_path
+from affect.inference.device import Device
 from affect.labels import EMOTIONS
+from affect.plugins import PluginHost
 from affect.vision.geometry import FER2013_CROP
 
 
@@ -19,13 +21,24 @@ def test_the_graph_says_what_torch_says_for_any_batch_size(exported: Exported) -
     assert max(exported.report.random_error, exported.report.real_error) < 1e-4
     assert exported.report.real_faces == 21
     assert exported.report.size == exported.report.path.stat().st_size
-    model, sidecar = load_network(exported.weights)
-    session = open_session(exported.report.path)
+    session, sidecar = open_session(exported.report.path), exported.sidecar
+    backend = PluginHost().create_backend(str(exported.weights), Device("cpu", "float32"))
     for count in (1, 5, 300):
         faces = faces_of(np.resize(exported.run.validation.images, (count, 48, 48)), sidecar.input)
-        with torch.inference_mode():
-            expected = model(torch.from_numpy(faces)).numpy()
+        expected = backend.predict(torch.from_numpy(faces)).numpy()
         np.testing.assert_allclose(run_session(session, faces), expected, atol=1e-4)
+
+
+def test_the_power_of_the_calibration_is_in_the_graph(exported: Exported, tmp_path: Path) -> None:
+    weights = Path(copyfile(exported.weights, tmp_path / "tiny.safetensors"))
+    sidecar = json.loads(sidecar_path(exported.weights).read_text())
+    sidecar_path(weights).write_text(json.dumps({**sidecar, "power": 1.6, "temperature": 2.0}))
+    export_onnx(weights, tmp_path / "tiny.onnx", exported.run.validation.images)
+    faces = faces_of(exported.run.validation.images, exported.sidecar.input)
+    backend = PluginHost().create_backend(str(weights), Device("cpu", "float32"))
+    expected = backend.predict(torch.from_numpy(faces)).numpy()
+    np.testing.assert_allclose(run_session(open_session(tmp_path / "tiny.onnx"), faces), expected, atol=1e-4)
+    assert not np.allclose(run_session(open_session(exported.report.path), faces), expected, atol=0.1)
 
 
 def test_the_file_carries_what_a_caller_must_know_and_no_paths(exported: Exported) -> None:

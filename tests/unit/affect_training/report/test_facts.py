@@ -37,7 +37,8 @@ def weights(host: PluginHost, trained: Path, tmp_path: Path) -> Path:
 
 
 def evaluation(split: Split, answers: Floats, **more: Any) -> dict[str, Any]:
-    return {**judge(answers[None], split.labels, "tiny", "PrivateTest").to_json(), **more}
+    """What `affect-train evaluate --json` gives, but for the calibration, which older versions did not tell."""
+    return {**judge(answers[None], split.labels, "tiny", "PrivateTest").to_json(), "temperature": None, **more}
 
 
 def whole_pictures(**more: Any) -> dict[str, Any]:
@@ -123,6 +124,10 @@ def test_figures_of_other_weights_are_refused(
     paths["other"].write_text(json.dumps(evaluation(split, answers, weights_sha256="ab" * 32)))
     paths["old"].write_text(json.dumps(evaluation(split, answers)))
     paths["full"].write_text(json.dumps(whole_pictures(weights_sha256=mine)))
+    recalibrated = evaluation(split, answers, weights_sha256=mine)
+    (tmp_path / "recalibrated.json").write_text(json.dumps({**recalibrated, "temperature": 77.0}))
+    with pytest.raises(SettingsError, match=r"recalibrated\.json judged these weights under another calibration"):
+        find_facts(str(weights), host, [read_evaluation(tmp_path / "recalibrated.json")])
     read = {name: read_evaluation(path) for name, path in paths.items()}
     facts = find_facts(str(weights), host, [read["mine"], read["full"]])
     assert [one.source for one in facts.evaluations] == ["mine.json"]
