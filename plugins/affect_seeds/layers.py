@@ -1,5 +1,7 @@
 """What the networks of this package share: a body with a head, dropout, Keras' ways of starting and normalising."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from torch import nn
@@ -7,6 +9,12 @@ from torch import nn
 from affect.labels import EMOTIONS
 
 CLASSES = len(EMOTIONS)
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.3),  # Keras' slope
+    "elu": nn.ELU,
+    "tanh": nn.Tanh,
+}
 
 
 class BodyAndHead(nn.Module):
@@ -51,6 +59,17 @@ class MapDropout(nn.Dropout):
         threshold = min(round(self.p * 2**16), 2**16 - 1) - 2**15
         kept = torch.from_numpy(dice).as_strided(x.shape, strides) >= threshold
         return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
+
+
+def activation(name: str) -> nn.Module:
+    """Return a layer of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}; got {name!r}")
+    return ACTIVATIONS[name]()
 
 
 def start_like_keras(network: nn.Module) -> None:

@@ -183,7 +183,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
 def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Turn `lr=0.02` (the table train) or `augment.mirror=true` into tables; values are TOML, bare words strings.
 
-    `parts.NAME.lr=0.02` and `parts.NAME.model.side=64` are for one part of an ensemble.
+    `parts.NAME.lr=0.02`, `parts.NAME.model.side=64` and `parts.NAME.init=PLACE` are for one part of an ensemble.
 
     Raises:
         SettingsError: No equals sign, or no such table.
@@ -198,6 +198,9 @@ def parse_assignments(pairs: tuple[str, ...]) -> dict[str, Any]:
         if len(path) in (2, 3) and path[0] == "parts":
             here = tables.setdefault("parts", {}).setdefault(path[1], {})
             path = path[2:]
+            if not path and name == "init":
+                here["init"] = text
+                continue
         if path not in ([], *([table] for table in TABLES)):
             raise SettingsError(f"--set {key}: keys are TABLE.NAME, with a table of {', '.join(TABLES)}")
         here.setdefault(path[0] if path else "train", {})[name] = setting_of(text)

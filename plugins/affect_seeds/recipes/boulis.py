@@ -2,7 +2,9 @@
 
 Their baseline (section 5.1) and their ResNet50 (5.2.1) repeat Khanzada, Bai & Celepcikay (arXiv:2004.11823), as they
 say; where they are silent, that paper's notebooks (github.com/amilkh/cs230-fer) are followed: Nesterov momentum .9,
-1,024 neurons, pixels over 255, dropout .5, and halving of the rate after 10 epochs without gain.
+1,024 neurons, pixels over 255, and halving of the rate after 10 epochs without gain. Not its baseline's network, which
+has a batch norm on the input, dropout of .2 among its 32-32-64-64 convolutions, and three pools; theirs has 32 filters
+four times, two pools and "fifty percent dropout layers".
 """
 
 from affect.registry import RecipeSpec

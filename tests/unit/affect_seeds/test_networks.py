@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 import torch
+from affect_seeds.report003 import Trial1, Trial2
 from torch import nn
 
 from affect.registry import RecipeSpec
@@ -111,3 +112,14 @@ def test_hog_reaches_the_dense_part_only(recipes: dict[str, RecipeSpec]) -> None
         first = next(m for m in network.get_submodule("dense").modules() if isinstance(m, nn.Linear))
         first.weight[:, -900:] = 0
     assert not torch.allclose(network(faces), before), "the last 900 inputs are the descriptor"
+
+
+@pytest.mark.parametrize("network", [Trial1, Trial2])
+def test_the_activation_of_the_trials_can_be_searched(network: type[Trial1] | type[Trial2]) -> None:
+    assert sum(isinstance(m, nn.ReLU) for m in network().modules()) > 3
+    for name, kind in (("leaky_relu", nn.LeakyReLU), ("elu", nn.ELU), ("tanh", nn.Tanh)):
+        layers = list(network(activation=name).modules())
+        assert sum(isinstance(m, kind) for m in layers) == sum(isinstance(m, nn.ReLU) for m in network().modules())
+        assert not any(isinstance(m, nn.ReLU) for m in layers)
+    with pytest.raises(ValueError, match="activation is one of relu, leaky_relu, elu, tanh; got 'swish'"):
+        network(activation="swish")

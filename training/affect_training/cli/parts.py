@@ -25,7 +25,7 @@ class Part:
 
 
 def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, Any]]) -> list[Part]:
-    """Return the runs of an ensemble recipe, each known to have a network and a start: before the first one trains.
+    """Return the runs of an ensemble recipe, each known to have a network and a kind of start that it knows.
 
     Args:
         host: The plugins.
@@ -66,6 +66,26 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
     if init is not None and not any(part.config.init == init for part in found):
         raise SettingsError(f"--init {init}: no part of {spec.name} knows it")
     return found
+
+
+def check_starts(spec: RecipeSpec, parts: Sequence[Part]) -> None:
+    """Read the start of each part, downloads too, before the first one trains for hours; equal ones once.
+
+    Raises:
+        AffectError: A start cannot be had or does not fit; names the part.
+    """
+    from affect_training.network import build_model, initialise
+
+    done: list[tuple[Any, ...]] = []
+    for part in parts:
+        start = (part.recipe.architecture, part.config.model, part.config.init)
+        if part.config.init == "none" or start in done:
+            continue
+        try:
+            initialise(build_model(part.recipe.architecture, part.config.model), part.recipe, part.config.init)
+        except AffectError as exc:
+            raise SettingsError(f"{spec.name}, part {part.name}: {exc.message}") from exc
+        done.append(start)
 
 
 def _for_all(table: Mapping[str, Any], recipe: RecipeSpec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from affect.errors import SettingsError
 from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect_training.cli.common import CACHE, data_option, device_option, existing
-from affect_training.cli.parts import parts_of, vote_of_parts
+from affect_training.cli.parts import check_starts, parts_of, vote_of_parts
 from affect_training.config import RunConfig, parse_assignments, read_run_file, run_config
 
 
@@ -91,6 +91,7 @@ def run(
         return
     if spec.parts:
         _check_vote(spec, planned, data, about)
+        check_starts(spec, [part for part in parts if fresh or not (folder / part.name / "last.ckpt").exists()])
     elif about or licence:
         raise SettingsError("--about and --licence are for the parts of an ensemble; `export` takes them for a run")
     if resume and not any((place / "last.ckpt").exists() for place, _, _ in planned):
@@ -141,6 +142,8 @@ def _train(
     tell: Callable[[str], None] = click.echo if is_first_process() else lambda _: None
     if aux is not None and not config.data.aux:
         tell(f"--aux {aux} is not used: data.aux names no set")
+    if config.init == "none" and config.train.freeze:
+        tell("train.freeze with --init none: what is frozen stays as it was drawn; --set freeze=[] trains everything")
     tell(f"{spec.name} in {folder} on {training.device.description}, {'resumed' if resumed else 'from the start'}")
     training.fit(tell)
     state = training.state

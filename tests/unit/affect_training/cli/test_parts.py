@@ -9,7 +9,8 @@ import cv2
 import pytest
 from affect_training.cli.main import cli
 from click.testing import CliRunner
-from support.tiny import install_tiny, tiny_faces, write_fer2013
+from safetensors.torch import save_file
+from support.tiny import Tiny, install_tiny, tiny_faces, write_fer2013
 
 from affect.errors import SettingsError
 from affect.labels import EMOTIONS
@@ -147,6 +148,28 @@ def test_resume_goes_on_with_the_parts_that_were_not_begun() -> None:
     assert "first on cpu (" in said
     assert said.count("resumed") == 1
     assert Path("runs/tiny-pair/second/last.ckpt").exists()
+
+
+def test_a_start_that_does_not_fit_its_part_is_refused_before_any_is_trained() -> None:
+    save_file(Tiny(width=4).state_dict(), "start.safetensors")
+    starts = ("--set", "epochs=1", "--set", "parts.second.init=start.safetensors")
+    with pytest.raises(SettingsError, match=r"tiny-pair, part second: --init start\.safetensors: does not fit Tiny"):
+        call(*PAIR, *starts, "--set", "parts.second.model.width=6")
+    assert not Path("runs/tiny-pair").exists()
+    with pytest.raises(SettingsError, match=r"part second: --init gone\.safetensors: No such file"):
+        call(*PAIR, "--set", "parts.second.init=gone.safetensors")
+    call(*PAIR, *starts)
+    assert [config(part)["init"] for part in ("first", "second")] == ["none", "start.safetensors"]
+
+
+def test_frozen_layers_of_a_random_start_are_told_of() -> None:
+    said = call(
+        "run", "tiny", "--data", "fer2013.csv", "--device", "cpu", "--set", "epochs=1", "--set", 'freeze=["conv"]'
+    )
+    assert "what is frozen stays as it was drawn" in said
+    assert "frozen" not in call(
+        "run", "tiny", "--data", "fer2013.csv", "--device", "cpu", "--set", "epochs=1", "--fresh"
+    )
 
 
 def test_what_is_said_last_of_the_start_counts() -> None:
