@@ -119,7 +119,7 @@ def _weights(host: PluginHost, configured: str) -> dict[str, Any]:
             figure = f", {accuracy.split} accuracy {accuracy.value:.3f} (95 % {low:.3f}-{high:.3f}, n={accuracy.n})"
         facts[name] = (
             f"{weights.name}, {size / 1e6:.1f} MB, {sidecar.parameters:,} parameters"
-            f"{figure}, temperature {sidecar.temperature}, power {sidecar.power}"
+            f"{figure}, temperature {sidecar.temperature}, power {sidecar.power}, sha256 {sidecar.weights_sha256[:12]}"
         )
     return facts
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import os
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def test_doctor_tells_device_weights_and_origins(tmp_path: Path) -> None:
     )
     report = json.loads(result.stdout)
     assert report["check"]["pipeline"].startswith("ok")
-    assert "PublicTest accuracy" in report["weights"]["cnn"]
+    assert re.search(r"PublicTest accuracy .*, power [\d.]+, sha256 [0-9a-f]{12}$", report["weights"]["cnn"])
     rows = {row["key"]: row for row in report["settings"]}
     assert rows["vision.redetect_s"]["origin"] == str(tmp_path / "affect.toml")
     assert rows["vision.search_s"] == {

@@ -87,8 +87,8 @@ def _export_run(
     click.echo(f"wrote {weights}, {sidecar.parameters:,} parameters")
     if fitted and sidecar.learner is None:
         click.echo(
-            "the weights that were there had a learner fit, which does not hold for these: run `affect-train learner "
-            "fit` again"
+            "the weights that were there had a learner fit, which does not hold for these or their calibration: run "
+            "`affect-train learner fit` again"
         )
     return run.data
 

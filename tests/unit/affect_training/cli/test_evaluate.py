@@ -125,7 +125,7 @@ def test_a_limit_scores_some_of_the_faces(held_back: Path, tmp_path: Path) -> No
     assert (figures(out)["n"], figures(out)["limit"]) == (28, None)
 
 
-def test_on_the_split_of_the_temperature_figures_are_cross_fitted_and_say_so(tmp_path: Path) -> None:
+def test_on_the_split_of_the_calibration_figures_are_cross_fitted_and_say_so(tmp_path: Path) -> None:
     data, out = write_csv(tmp_path / "public.csv", ["PublicTest"] * 28), tmp_path / "out.json"
     result = call("fake", "--data", data, "--json", out)
     found = figures(out)

@@ -93,7 +93,7 @@ def test_views_are_averaged_and_the_single_view_told_apart(unsure: FaceClassifie
     assert report.nll != alone.nll
 
 
-def test_on_the_split_of_the_temperature_figures_are_cross_fitted_too(unsure: FaceClassifier, noisy: Split) -> None:
+def test_on_the_split_of_the_calibration_figures_are_cross_fitted_too(unsure: FaceClassifier, noisy: Split) -> None:
     report = evaluate(unsure, "unsure", "PublicTest", noisy)
     logits = unsure.backend.predict(torch.from_numpy(noisy.images)[:, None] / 255).double().numpy()
     crossed = calibration.cross_fitted(logits, noisy.labels)

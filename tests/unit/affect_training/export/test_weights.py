@@ -78,7 +78,7 @@ def test_figures_are_of_the_stored_weights_with_intervals(tiny_run: Run, tmp_pat
     assert figures["macro_recall"].value == pytest.approx(np.mean([m.value for m in recalls]), abs=1e-5)
 
 
-def test_the_temperature_is_that_of_all_validation_faces_and_its_figures_are_not_of_the_faces_it_saw(
+def test_the_calibration_is_that_of_all_validation_faces_and_its_figures_are_not_of_the_faces_it_saw(
     tiny_run: Run, tmp_path: Path
 ) -> None:
     sidecar = export(tiny_run, tmp_path / "tiny.safetensors")

@@ -169,7 +169,7 @@ def test_evaluations_add_other_splits_robustness_attacks_and_groups(
     assert "may change each pixel by 2 of 255 grey levels brings accuracy to 0.05." in text
 
 
-def test_on_the_split_of_the_temperature_an_evaluation_shows_its_cross_fitted_figures(
+def test_on_the_split_of_the_calibration_an_evaluation_shows_its_cross_fitted_figures(
     facts: CardFacts, split: Split, answers: Floats
 ) -> None:
     report = judge(answers[None], split.labels, "fine-1", "PublicTest").to_json()

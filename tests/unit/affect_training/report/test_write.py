@@ -68,7 +68,7 @@ def test_a_run_is_judged_by_its_best_weights(trained: Path) -> None:
     assert subject.facts.recipe is not None
 
 
-def test_elsewhere_than_on_public_test_the_temperature_is_as_served(trained: Path) -> None:
+def test_elsewhere_than_on_public_test_the_calibration_is_as_served(trained: Path) -> None:
     data = tiny_faces()
     subject = open_subject(str(trained), data, "Training", "cpu")
     assert len(subject.split) == 64
