@@ -111,6 +111,7 @@ class AffectModule:
         self._arguments = (settings, session, engine, host)
         self._core: _Core | None = None
         self._waiting: FrameJob | None = None
+        self._revocations = 0
         self._worker: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[CloudEvent | None] = asyncio.Queue()
         self._observations: asyncio.Queue[Observation | None] = asyncio.Queue(maxsize=64)
@@ -177,6 +178,16 @@ class AffectModule:
         """
         self._put(self.core.session.tick(self.core.told_at(t)))
 
+    def revoke(self, t: float) -> None:
+        """Forget the learner, who no longer agrees: open states end, frames at work are dropped; `t` as for `evidence`.
+
+        Belief, baseline and tracks go. What is pushed later begins anew: push nothing until the learner agrees again.
+        """
+        t = self.core.told_at(t)
+        self._waiting = None
+        self._revocations += 1
+        self._put(self.core.session.revoke(t))
+
     @property
     def estimate(self) -> Estimate | None:
         """The latest belief."""
@@ -194,7 +205,7 @@ class AffectModule:
         self._events.put_nowait(None)  # for the next reader
 
     async def observations(self) -> AsyncIterator[Observation]:
-        """Yield observations as they come; the oldest are dropped when nobody reads."""
+        """Yield observations as they come; 64 wait for who reads, then the oldest are dropped."""
         while (observation := await self._observations.get()) is not None:
             yield observation
         self._offer(None)  # for the next reader
@@ -202,9 +213,11 @@ class AffectModule:
     async def _work(self) -> None:
         try:
             while (job := self._waiting) is not None:
-                self._waiting = None
+                self._waiting, revocations = None, self._revocations
                 try:
                     faces = await asyncio.wrap_future(self.core.engine.submit(job))
+                    if revocations != self._revocations:
+                        continue
                     observation, events = self.core.session.observe(faces)
                 except AffectError as exc:
                     self._fail(exc)
@@ -308,6 +321,10 @@ class SyncAffectModule:
     def tick(self, t: float) -> list[CloudEvent]:
         """Let time pass without a frame: open states end, and the learner is absent; `t` as for `evidence`."""
         return self._core.session.tick(self._core.told_at(t))
+
+    def revoke(self, t: float) -> list[CloudEvent]:
+        """Forget the learner, who no longer agrees; returns the offsets of open states. As in `AffectModule`."""
+        return self._core.session.revoke(self._core.told_at(t))
 
     def end(self) -> list[CloudEvent]:
         """Close all open states; returns their offsets."""

@@ -1,6 +1,7 @@
 """What the service answers over plain HTTP on the same port: the page, `/healthz`, `/readyz`."""
 
 import json
+import logging
 import mimetypes
 from collections.abc import Callable
 from http import HTTPStatus
@@ -15,7 +16,11 @@ from affect.errors import SettingsError
 from affect.service.auth import origin_accepted
 from affect.settings.service import ServiceSettings
 
+log = logging.getLogger(__name__)
+
 WEBSOCKET_PATH = "/ws"
+_TOLD = 100
+"""Refused pairs of origin and host that are logged, each once: the log is not a stranger's to fill."""
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 _POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' ws: wss:; "
@@ -49,6 +54,7 @@ class HttpDoor:
 
     def __init__(self, settings: ServiceSettings, health: Callable[[], dict[str, object]]) -> None:
         self._settings, self._health = settings, health
+        self._refused: set[tuple[str | None, str | None]] = set()
         folder = page_folder(settings.page)
         # The files are read once: what is not among them does not exist.
         self._files: dict[str, tuple[str, bytes]] = {}
@@ -70,12 +76,19 @@ class HttpDoor:
             return _json(HTTPStatus.OK if report["ready"] else HTTPStatus.SERVICE_UNAVAILABLE, report)
         host = request.headers.get("Host")
         if path == WEBSOCKET_PATH:
-            if not origin_accepted(self._settings, request.headers.get("Origin"), host):
-                return _json(HTTPStatus.FORBIDDEN, {"error": "this origin may not connect (service.origins)"})
-            return None
-        if path in self._files and origin_accepted(self._settings, None, host):
-            return _response(HTTPStatus.OK, *self._files[path])
+            origin = request.headers.get("Origin")
+            return None if origin_accepted(self._settings, origin, host) else self._refuse(origin, host)
+        if path in self._files:
+            accepted = origin_accepted(self._settings, None, host)
+            return _response(HTTPStatus.OK, *self._files[path]) if accepted else self._refuse(None, host)
         return _json(HTTPStatus.NOT_FOUND, {"error": f"nothing at {path}; the websocket is at {WEBSOCKET_PATH}"})
+
+    def _refuse(self, origin: str | None, host: str | None) -> Response:
+        if (origin, host) not in self._refused and len(self._refused) < _TOLD:
+            self._refused.add((origin, host))
+            log.warning("refused: Origin %.100r, Host %.100r (service.origins, service.behind_proxy)", origin, host)
+        why = "this origin or host may not connect (service.origins, service.behind_proxy)"
+        return _json(HTTPStatus.FORBIDDEN, {"error": why})
 
 
 def _json(status: HTTPStatus, body: object) -> Response:

@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from affect.errors import AffectError
+from affect.settings.load import parse_value
 from affect_autotutor.dialogue import Dialogue, Move, MoveKind
 from affect_autotutor.host import TutorHost
 from affect_autotutor.lesson import load_lesson
@@ -17,10 +19,18 @@ from affect_autotutor.policy import AffectPolicy
 _HELP = "Answer in a sentence; `?` asks for a hint, an empty line ends the lesson."
 
 
+def _as_the_service_reads_it(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Take the quotes off a token from the environment, where the service wants `'"12345"'`."""
+    given = context.get_parameter_source(option.name or "")
+    return str(parse_value(value)) if value and given is ParameterSource.ENVIRONMENT else value
+
+
 @click.command()
 @click.option("--url", default="ws://127.0.0.1:8765/ws", show_default=True, help="The affect service.")
 @click.option("--session", help="The session that the learner's camera page joined; without it no faces are heard.")
-@click.option("--token", envvar="AFFECT_SERVICE__TOKEN", help="If the service wants one.")
+@click.option(
+    "--token", envvar="AFFECT_SERVICE__TOKEN", callback=_as_the_service_reads_it, help="If the service wants one."
+)
 @click.option("--lesson", type=click.Path(path_type=Path, dir_okay=False), help="FILE.toml instead of the bundled one.")
 @click.option("--show-affect", is_flag=True, help="Also print what the tutor was told and did about it.")
 def main(url: str, session: str | None, token: str | None, lesson: Path | None, show_affect: bool) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -75,6 +76,8 @@ class AffectClient:
         token: When the service wants one.
         observations: Also receive an `observation` a frame.
         reconnect: Whether to connect again, with resume, when the socket breaks.
+        tls: For `wss://` with a certificate that this machine does not trust by itself:
+            `ssl.create_default_context(cafile=…)`.
         connect_timeout_s: How long the first connection may take, retries included; entering raises `ProtocolError`
             after it, with what went wrong last.
     """
@@ -88,6 +91,7 @@ class AffectClient:
         token: str | None = None,
         observations: bool = False,
         reconnect: bool = True,
+        tls: ssl.SSLContext | None = None,
         # Timeouts
         connect_timeout_s: float = 10.0,
         backoff_s: tuple[float, float] = (0.2, 5.0),
@@ -95,6 +99,7 @@ class AffectClient:
         self.url, self.session = url, session
         self._roles, self._token, self._observations = list(roles), token, observations
         self._reconnect, self._connect_timeout_s, self._backoff_s = reconnect, connect_timeout_s, backoff_s
+        self._tls = tls
         self._socket: ClientConnection | None = None
         self._consent: Consent | None = None
         self._leave_by: float | None = None
@@ -106,6 +111,7 @@ class AffectClient:
         self._inbox: asyncio.Queue[ServerMessage | None] = asyncio.Queue()
         self._pump: asyncio.Task[None] | None = None
         self._over: str | None = None
+        self._told_of: set[ErrorCode] = set()
 
     async def __aenter__(self) -> Self:
         try:
@@ -133,6 +139,11 @@ class AffectClient:
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
+
+    @property
+    def closed(self) -> str | None:
+        """Why the connection is over for good; None while it is not."""
+        return self._over
 
     async def consent(
         self,
@@ -171,7 +182,7 @@ class AffectClient:
         await self._send(Bye())
 
     async def __aiter__(self) -> AsyncIterator[ServerMessage]:
-        """Yield messages; reconnects and resumes in between. Ends when the service closed for good.
+        """Yield messages; reconnects and resumes in between. Ends when the service closed for good: see `closed`.
 
         Up to 10,000 messages wait for whoever iterates; then the oldest go.
         """
@@ -180,7 +191,7 @@ class AffectClient:
         self._keep(None)  # for the next reader
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield only learner events."""
+        """Yield only learner events; what the service refuses (`error`) is logged as a warning."""
         async for message in self:
             if isinstance(message, Event):
                 yield message
@@ -197,12 +208,15 @@ class AffectClient:
                     code = exc.rcvd.code if exc.rcvd else None
                     if not self._reconnect or code in FINAL_CODES:
                         self._over = f"closed with {code}: {exc.rcvd.reason if exc.rcvd else 'connection lost'}"
+                        if code != CloseCode.NORMAL and self._reconnect:
+                            log.warning("%s: %s", self.url, self._over)
                         return
                     log.info("connection lost (%s), reconnecting", code)
                     await asyncio.sleep(self._backoff_s[0] * random.random())  # not all clients at once
                     await self._connect(first=False)
         except ProtocolError as exc:
             self._over = exc.message
+            log.warning("%s: %s", self.url, self._over)
         finally:
             self._keep(None)
 
@@ -242,10 +256,11 @@ class AffectClient:
             ProtocolError: The service refuses for good.
         """
         pause, longest = self._backoff_s
+        given: dict[str, Any] = {} if self._tls is None else {"ssl": self._tls}
         while True:
             try:
                 self._socket = await connect(
-                    self.url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, max_size=None
+                    self.url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, max_size=None, **given
                 )
                 self._resume = not first
                 await self._hello()
@@ -304,4 +319,7 @@ class AffectClient:
             self.last_event = message.seq  # what was before the first hello is history
         elif isinstance(message, Event):
             self.last_event = max(self.last_event, message.event.data.seq)
+        elif isinstance(message, Error) and message.code not in self._told_of:
+            self._told_of.add(message.code)  # a camera can be wrong thirty times a second
+            log.warning("the service says %s: %s", message.code, message.message)
         return message  # type: ignore[no-any-return]

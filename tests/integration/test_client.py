@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from affect_client.client import FINAL_CODES
 from support.wire import Serve, peer
 
 from affect.errors import ProtocolError
-from affect.service.protocol import Snapshot
+from affect.service.protocol import Error, Snapshot
 from affect.service.server import AffectService
 
 
@@ -131,3 +132,36 @@ def test_both_clients_stop_for_good_after_the_codes_of_the_protocol() -> None:
     assert listed
     assert {1000, *map(int, re.findall(r"\d+", listed[1]))} == final
     assert "NORMAL = 1000" in script
+
+
+async def test_what_the_service_refuses_is_logged_once_a_kind(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    async with serve() as service, AffectClient(url(service)) as client:
+        for k in range(3):
+            await client.send_frame(b"no picture", k / 5)
+        async with asyncio.timeout(10):
+            while sum(isinstance(message, Error) for message in list(client._inbox._queue)) < 3:  # type: ignore[attr-defined]
+                await asyncio.sleep(0.02)
+        assert client.closed is None
+    told = [record.getMessage() for record in caplog.records if record.name == "affect_client.client"]
+    assert len([line for line in told if "consent_required" in line]) == 1
+
+
+async def test_a_close_for_good_ends_the_iteration_and_says_why(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    async with serve() as service, AffectClient(url(service), roles=["learner"]) as first:
+        name = first.welcome_or_raise().session
+        async with AffectClient(url(service), roles=["learner"], session=name):
+            assert [message async for message in first.events()] == []
+        assert first.closed is not None
+        assert "4409" in first.closed
+    assert any("4409" in record.getMessage() for record in caplog.records if record.name == "affect_client.client")
+
+
+async def test_a_certificate_of_ones_own_is_accepted_when_given(certificate: tuple[Path, Path], serve: Serve) -> None:
+    table = {"tls_certificate": str(certificate[0]), "tls_key": str(certificate[1])}
+    async with serve({"service": table}) as service:
+        place = url(service).replace("ws:", "wss:")
+        with pytest.raises(ProtocolError, match=r"(?i)certificate"):
+            async with AffectClient(place, connect_timeout_s=1.0):
+                pass
+        async with AffectClient(place, tls=ssl.create_default_context(cafile=str(certificate[0]))) as client:
+            assert client.welcome_or_raise().session

@@ -243,3 +243,33 @@ async def test_errors_keep_no_picture(fake_engine: Engine, grey_jpeg: bytes) -> 
 def test_analyze_image_keeps_nothing_that_identifies_people(astronaut: ByteArray) -> None:
     (face,) = affect.analyze_image(astronaut)
     assert face.embedding is None
+
+
+async def test_revoking_ends_what_is_open_forgets_and_drops_frames_at_work(
+    fake_engine: Engine, grey_jpeg: bytes
+) -> None:
+    async with AffectModule(Settings(), engine=fake_engine) as module:
+        for k in range(30):
+            module.push(grey_jpeg, k / 5)
+            await module.drain()
+        assert module.core.session.model.policy.open_states
+        module.push(grey_jpeg, 6.0)
+        await asyncio.sleep(0)  # it is at work, the next one waits
+        module.push(grey_jpeg, 6.1)
+        module.revoke(6.2)
+        await module.drain()
+        assert module.estimate is None
+        assert not module.core.session.model.policy.open_states
+        module.push(grey_jpeg, 7.0)
+        await module.drain()
+        assert module.core.session.estimate is not None
+    ends = [e.data.reason for e in [event async for event in module.events()] if e.data.phase == "offset"]
+    assert "consent_revoked" in ends
+
+
+def test_revoking_in_the_synchronous_form(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        for k in range(30):
+            module.push(grey_jpeg, k / 5)
+        assert {event.data.reason for event in module.revoke(6.0)} == {"consent_revoked"}
+        assert module.estimate is None

@@ -109,8 +109,20 @@ async def test_a_host_that_is_none_is_turned_away(serve: Serve, host: str) -> No
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         async with asyncio.timeout(10):
-            assert b" 404 " in await reader.readline()
+            assert b" 403 " in await reader.readline()
         writer.close()
+
+
+async def test_who_is_turned_away_is_told_to_the_log_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    async with serve() as service:
+        for _ in range(3):
+            with pytest.raises(InvalidStatus, match="403"):
+                async with peer(service, origin="https://elsewhere.example"):
+                    pass
+    told = [record.getMessage() for record in caplog.records if record.name == "affect.service.http"]
+    assert len(told) == 1
+    assert "https://elsewhere.example" in told[0]
+    assert "service.origins" in told[0]
 
 
 async def test_without_a_subprotocol_there_is_no_handshake(serve: Serve) -> None:

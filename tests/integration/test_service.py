@@ -5,10 +5,8 @@ import base64
 import contextlib
 import json
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -24,22 +22,6 @@ from websockets.typing import Subprotocol
 from affect.errors import SettingsError
 from affect.service.protocol import SUBPROTOCOL
 from affect.service.server import AffectService
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    names = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-out", names[0], "-keyout", names[1]],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    return names
 
 
 async def test_with_a_certificate_it_speaks_tls_and_nothing_else(serve: Serve, certificate: tuple[Path, Path]) -> None:
