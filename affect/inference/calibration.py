@@ -28,8 +28,9 @@ def raised(logits: torch.Tensor, power: float) -> torch.Tensor:
 def alike(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
     """Whether two calibrations (temperature, power) are the same but for what a fit on another machine differs by.
 
-    One that is not known is like any.
+    One that is not known is of a time before there were powers, and like any that has none.
     """
-    return (
-        one is None or other is None or all(math.isclose(a, b, rel_tol=0.02) for a, b in zip(one, other, strict=True))
-    )
+    if one is None or other is None:
+        known = one or other
+        return known is None or known[1] == 1
+    return all(math.isclose(a, b, rel_tol=0.02) for a, b in zip(one, other, strict=True))

@@ -67,7 +67,8 @@ class EnsembleBackend:
                     f"ensemble member {voter.reference}: its weights ({found[:12]}) are not those the vote was fitted "
                     f"on ({voter.weights_sha256[:12]}); run `affect-train ensemble` again"
                 )
-            if not alike(voter.calibration, getattr(sidecar, "calibration", None)):
+            calibration = getattr(sidecar, "calibration", None)
+            if voter.weights_sha256 is not None and not alike(voter.calibration, calibration):
                 raise CheckpointError(
                     f"ensemble member {voter.reference}: its weights are calibrated otherwise than when the vote was "
                     "fitted; run `affect-train ensemble` again"

@@ -46,7 +46,7 @@ def register_backends(register: Callable[[BackendSpec], None]) -> None:
             BackendSpec(
                 "mobilenet-face",
                 _create,
-                "A MobileNet that knew face identities, 3.2 M parameters, fine-tuned on FER2013",
+                "A MobileNet that knew face identities, 3.2 M parameters, fine-tuned on FER2013 and outside faces",
                 MobileNetSettings,
                 MOBILENET_WEIGHTS,
             )
@@ -56,7 +56,7 @@ def register_backends(register: Callable[[BackendSpec], None]) -> None:
             BackendSpec(
                 "resnet",
                 _create,
-                "dlib's face ResNet, 5.6 M parameters, fine-tuned on FER2013",
+                "dlib's face ResNet, 5.6 M parameters, fine-tuned on FER2013 and outside faces",
                 ResNetSettings,
                 WEIGHTS,
             )

@@ -2,12 +2,15 @@
 
 import inspect
 import json
+import shutil
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from affect_training.cli.models import models
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from affect import hookspecs
@@ -24,6 +27,7 @@ from affect.types import LearnerEvent
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+MODELS = DOCS / "models"
 
 
 @pytest.mark.parametrize(("name", "text"), documents().items())
@@ -141,3 +145,31 @@ def test_hookimpl_is_public() -> None:
     import affect
 
     assert affect.hookimpl is hookimpl
+
+
+def test_the_model_cards_and_their_table_are_of_the_figures_and_weights_that_are_here(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(MODELS / "figures", tmp_path / "figures")
+    result = CliRunner().invoke(models, ["--no-measure", "-o", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    for made in sorted(tmp_path.glob("*.md")):
+        assert made.read_text("utf-8") == (MODELS / made.name).read_text("utf-8"), made.name
+
+
+@pytest.mark.parametrize(("name", "megabytes", "least"), [("compact", 12, 0.695), ("resnet", 25, 0.69)])
+def test_shipped_weights_keep_what_was_promised(name: str, megabytes: float, least: float) -> None:
+    weights = PluginHost().weights_of(name)
+    assert weights is not None
+    assert weights.stat().st_size < megabytes * 1e6
+    assert load_sidecar(weights).metrics["accuracy"].value >= least
+
+
+@pytest.mark.parametrize("name", ["compact", "resnet", "mobilenet-face", "cnn"])
+def test_calibrated_backends_are_calibrated(name: str) -> None:
+    weights = PluginHost().weights_of(name)
+    assert weights is not None
+    figures = load_sidecar(weights).metrics
+    assert max(figures["ece"].value, figures["ece_half"].value) < 0.03
+    single = json.loads((MODELS / "figures" / f"{name}.single.json").read_text("utf-8"))
+    assert single["nll_cross_fitted"] == pytest.approx(figures["nll"].value, abs=2e-3)

@@ -146,17 +146,25 @@ def test_weights_set_for_a_plugin_count_not_the_shipped_ones(host: PluginHost, w
 
 
 @pytest.mark.parametrize(
-    ("known", "holds"), [(None, True), ((1.0, 1.0), True), ((1.01, 1.0), True), ((1.0, 1.5), False)]
+    ("known", "power", "holds"),
+    [
+        (None, 1.0, True),
+        (None, 1.5, False),  # fitted before there were powers
+        ((1.0, 1.0), 1.0, True),
+        ((1.01, 1.0), 1.0, True),
+        ((1.0, 1.5), 1.0, False),
+    ],
 )
 def test_a_fit_of_weights_that_were_calibrated_otherwise_is_refused(
-    host: PluginHost, weights: Path, known: tuple[float, float] | None, holds: bool
+    host: PluginHost, weights: Path, known: tuple[float, float] | None, power: float, holds: bool
 ) -> None:
     into_sidecar(weights)
     path = sidecar_path(weights)
     sidecar = load_sidecar(weights)
     assert sidecar.learner is not None
     learner = sidecar.learner.model_copy(update={"calibration": known})
-    path.write_text(sidecar.model_copy(update={"learner": learner}).model_dump_json(), encoding="utf-8")
+    sidecar = sidecar.model_copy(update={"learner": learner, "power": power})
+    path.write_text(sidecar.model_dump_json(), encoding="utf-8")
     if holds:
         assert backend_fit(settings(), host) is not None
     else:

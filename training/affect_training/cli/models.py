@@ -46,7 +46,8 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
         if measure and name in chosen:
             context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=True)
             context.invoke(evaluate, backend=name, data=path, tta="mirror", json_file=files["mirror"])
-            context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["unseen"], unseen=True)
+            served = "mirror" if manifest_of(name, host) else "none"
+            context.invoke(evaluate, backend=name, data=path, tta=served, json_file=files["unseen"], unseen=True)
             context.invoke(fullframe, backend=name, data=path, unseen=True, json_file=files["whole"])
             files["speed"].write_text(json.dumps(_speed(name), indent=2) + "\n", encoding="utf-8")
         if name not in chosen and not all(file.is_file() for file in files.values()):

@@ -133,8 +133,14 @@ def _pretrained(facts: CardFacts, whose: str) -> list[str]:
     init = str(facts.config.get("init", "none"))
     if init == "none":
         return []
-    notes = dict(facts.recipe.init_notes) if facts.recipe else {}
-    return [f"**Pretrained start**{whose} `{init}`. {notes.get(init.partition(':')[0], '')}".rstrip(), ""]
+    notes, origin = (dict(facts.recipe.init_notes), facts.recipe.init) if facts.recipe else ({}, "none")
+    note, of = notes.get(init.partition(":")[0], ""), ""
+    if init.endswith(".safetensors"):
+        sha256 = mapping(facts.training.get("inputs_sha256")).get("initial weights")
+        of = f" (sha256 `{sha256}`)" if sha256 else ""
+        earlier = notes.get(origin.partition(":")[0], "")
+        note = f"Weights of an earlier run, which began as the recipe does, `{origin}`: {earlier}" if earlier else ""
+    return [f"**Pretrained start**{whose} `{init}`{of}. {note}".rstrip(), ""]
 
 
 def _selection(facts: CardFacts) -> list[str]:

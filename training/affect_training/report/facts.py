@@ -277,6 +277,11 @@ def _voter(member: Mapping[str, Any], folder: Path, host: PluginHost) -> Voter:
             f"ensemble member {name}: its weights ({found[:12]}) are not those the vote was found with "
             f"({expected[:12]}); run `affect-train ensemble` again"
         )
+    if expected and facts is not None and not alike(member.get("calibration"), facts.calibration):
+        raise CheckpointError(
+            f"ensemble member {name}: it is calibrated otherwise than when the vote was found; run `affect-train "
+            "ensemble` again"
+        )
     metrics = {key: Metric.model_validate(metric) for key, metric in member.get("metrics", {}).items()}
     return Voter(facts.name if facts else Path(name).stem, float(member["weight"]), metrics, facts, expected or found)
 

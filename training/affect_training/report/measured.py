@@ -118,12 +118,12 @@ def calibration_part(facts: CardFacts) -> list[str]:
         figures = dict(zip(_NAMES, metrics.class_reliability(crossed, facts.answers.labels), strict=True))
         lines += [f"{_BY_CLASS} {_CROSSED}", ""]
         lines += [*table(RELIABILITY_HEAD, reliability_rows(figures)), ""]
-    for found in facts.evaluations:
-        if found.class_reliability:
-            views = "single view" if found.tta == "none" else found.tta
-            crossed_too = f" {_CROSSED}" if found.ece_cross_fitted is not None else ""
-            lines += [f"The same on {found.faces}, {views}, from {found.source}.{crossed_too}", ""]
-            lines += [*table(RELIABILITY_HEAD, reliability_rows(found.class_reliability)), ""]
+    for k, found in enumerate(one for one in facts.evaluations if one.class_reliability):
+        views = "single view" if found.tta == "none" else found.tta
+        crossed_too = f" {_CROSSED}" if found.ece_cross_fitted is not None else ""
+        what = "The same on" if k or facts.answers is not None else f"{_BY_CLASS} On"
+        lines += [f"{what} {found.faces}, {views}, from {found.source}.{crossed_too}", ""]
+        lines += [*table(RELIABILITY_HEAD, reliability_rows(found.class_reliability)), ""]
     return ["## Calibration", "", *lines] if lines else []
 
 
@@ -225,10 +225,14 @@ def evaluation_part(found: Evaluation) -> list[str]:
 
 
 def counts_of(facts: CardFacts) -> Labels | None:
-    """Return the confusion counts [7, 7] of the answers, or of an evaluation of all faces; None without either."""
+    """Return the confusion counts [7, 7] of the answers, or of an evaluation of all faces; None without either.
+
+    Of an ensemble the one as it votes, with mirror images if it looks at these.
+    """
     if facts.answers is None:
         whole = (found for found in facts.evaluations if found.confusion and not found.unseen and found.limit is None)
-        found = min(whole, key=lambda one: one.tta != "none", default=None)
+        served = "mirror" if "mirror" in facts.vote else "none"
+        found = min(whole, key=lambda one: (one.tta != served, one.tta != "none"), default=None)
         return None if found is None else np.array(found.confusion, np.int64)
     return metrics.confusion(facts.answers.probabilities.argmax(1), facts.answers.labels, len(_NAMES))
 

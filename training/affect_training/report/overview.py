@@ -50,9 +50,11 @@ def overview(rows: Sequence[Row]) -> str:
         "",
         f"What ships, on the {rows[0].single['n']:,} faces of FER2013's PublicTest, on which epochs, calibrations and "
         "votes were chosen too. Some of its photographs are in Training as well (`affect-train data leaks`), and are "
-        f"remembered: the figures without them are of {rows[0].unseen['n']:,} faces, and nearer to what to expect. ECE "
-        "is of single views, each half of the faces calibrated by the other. Found and right in whole pictures: "
-        "`affect-train fullframe --unseen`, 700 of these faces. Milliseconds are the forward pass alone, on "
+        f"remembered: the figures without them are of {rows[0].unseen['n']:,} faces, and nearer to what to expect. "
+        "Macro-F1 and ECE are of single views, each half of the faces calibrated by the other; in time, in whole "
+        "pictures and without shared photographs an ensemble is as it serves, with its mirror. Found and right in "
+        "whole pictures: `affect-train fullframe --unseen`, 700 of these faces. Milliseconds are the forward pass "
+        "alone, on "
         f"{' and '.join(devices)}; minutes are of the training, on one or two such cores shared with other work.",
         "",
         *table(HEAD, (_cells(row) for row in rows)),
