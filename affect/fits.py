@@ -104,7 +104,7 @@ def _check_belongs(facts: LearnerFit, document: Path, known: Sidecar | None, bac
             f"{document.name}: the fit is of other weights ({facts.backend}, {facts.weights_sha256[:12]}) than the "
             f"backend has ({sha256[:12]}); run `affect-train learner fit` again"
         )
-    if known is not None and not alike(facts.calibration, known.calibration):
+    if facts.weights_sha256 is not None and known is not None and not alike(facts.calibration, known.calibration):
         raise CheckpointError(
             f"{document.name}: the fit is of weights that were calibrated otherwise; run `affect-train learner fit` "
             "again"
