@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 
 from affect.errors import CheckpointError
+from affect_training.kept import keep_epoch
 from affect_training.storage import DEVICE_ERRORS
 
 
@@ -21,13 +22,17 @@ class EveryEpoch(Checkpoint):
     """Write `last.ckpt` when an epoch is over, by way of a partial file: the last good one stays whatever happens.
 
     As a `Checkpoint` it runs after all other hooks of the epoch, so what it holds is complete.
+
+    Args:
+        path: `last.ckpt` in the folder of the run.
+        keep: Every how manyth epoch is kept beside it as well (`affect_training.kept`); 0 keeps none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        self.path, self.keep = path, keep
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save and replace.
+        """Save and replace; keep this epoch when it is its turn.
 
         Raises:
             CheckpointError: It could not be written (a full disk, say); the file of the epoch before is untouched.
@@ -45,6 +50,9 @@ class EveryEpoch(Checkpoint):
                 f"{self.path}: could not be written, is the disk full? ({exc}); the one of the epoch before is intact, "
                 "and the same command goes on from it"
             ) from exc
+        epoch = trainer.current_epoch + 1
+        if self.keep and epoch % self.keep == 0 and trainer.is_global_zero:
+            keep_epoch(self.path.parent, epoch)
 
 
 class WholeFile(TorchCheckpointIO):

@@ -33,6 +33,7 @@ from affect_training.data import SIDE, FaceData, Split
 from affect_training.data.holdout import hold_out
 from affect_training.data.training import TrainingSet, training_set
 from affect_training.judge import EpochResult, Judge, Progress, State
+from affect_training.kept import find_kept, go_back
 from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
 from affect_training.processes import SameEpoch
@@ -60,7 +61,7 @@ class Run:
     """One training run.
 
     Args:
-        folder: Holds `last.ckpt`, `best.ckpt`, `log.csv`, `run.json`, `tensorboard/`.
+        folder: Holds `last.ckpt`, `best.ckpt`, `log.csv`, `run.json`, `tensorboard/`, `epochs/`.
         spec: The recipe.
         config: Its settings.
         data: Faces with the splits Training and PublicTest; without the latter, `config.data.holdout` makes it.
@@ -69,6 +70,7 @@ class Run:
         devices, nodes: Processes a machine and machines, for distributed training (Lightning's DDP).
         cache: Folder for parsed auxiliary sets; None parses them anew.
         faces: What is trained on, when another run with an equal `training_key` has put it together already.
+        keep: Every how manyth epoch stays in `epochs/`, to go back to; 0 keeps none.
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class Run:
     nodes: int = 1
     cache: Path | None = None
     faces: TrainingSet | None = None
+    keep: int = 0
     state: State = field(default_factory=State)
     validation: Split = field(init=False)
     normalise: Normalisation = field(init=False)
@@ -105,14 +108,17 @@ class Run:
         train, waited = self.config.train, self.state.epoch - self.state.best_loss_epoch
         return self.state.epoch >= train.epochs or bool(train.stop_epochs and waited >= train.stop_epochs)
 
-    def resume(self) -> bool:
+    def resume(self, *, epoch: int | None = None) -> bool:
         """Go on from the last checkpoint; False when there is none.
+
+        Args:
+            epoch: Go on from the end of this one instead; `fit` then forgets what came after it.
 
         Raises:
             CheckpointError: The checkpoint is corrupt, or its weights do not fit the network.
-            SettingsError: It is of a run with other settings.
+            SettingsError: It is of a run with other settings, or this epoch was not kept.
         """
-        path = self.folder / "last.ckpt"
+        path = (find_kept(self.folder, epoch) if epoch else self.folder) / "last.ckpt"
         if not path.exists():
             return False
         saved = read_checkpoint(path, "affect")
@@ -279,7 +285,7 @@ class Run:
         callbacks: list[Callback] = [
             SameEpoch(self.folder, self.state.epoch),
             judge,
-            EveryEpoch(self.folder / "last.ckpt"),
+            EveryEpoch(self.folder / "last.ckpt", self.keep),
         ]
         bar = is_interactive()
         if bar:
@@ -347,10 +353,13 @@ class Run:
     def _open_folder(self, before: dict[str, Any], inputs: dict[str, str]) -> None:
         """Write run.json; a new run leaves nothing of an old one in its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._resume_from is not None and self._resume_from.parent != self.folder:
+            go_back(self.folder, self.state.epoch)
         if self._resume_from is None:
             for name in ("last.ckpt", "best.ckpt", "log.csv", "nan-batch.json"):
                 (self.folder / name).unlink(missing_ok=True)
-            shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
+            for name in ("tensorboard", "epochs"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
         facts = {
             "architecture": self.spec.architecture,
             "config": self.config.model_dump(mode="json"),

@@ -1,7 +1,9 @@
 """The files of a run: written whole or not at all, and read without ever running code out of them."""
 
 import fcntl
+import os
 import pickle
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +76,28 @@ def save_text(text: str, path: Path) -> None:
     except OSError as exc:
         partial.unlink(missing_ok=True)
         raise _unwritten(path, exc) from exc
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a file at a second place, as a link where the file system can; neither may be written into, only replaced.
+
+    Raises:
+        UnwrittenError: It could not be written; what was there before is intact.
+    """
+    if target.exists() and target.samefile(source):
+        return
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as exc:
+        partial.unlink(missing_ok=True)
+        raise _unwritten(target, exc) from exc
 
 
 def _unwritten(path: Path, exc: Exception) -> UnwrittenError:

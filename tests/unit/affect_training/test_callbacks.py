@@ -14,7 +14,7 @@ from affect.errors import CheckpointError
 
 
 def trainer(save: Any, *, first: bool = True) -> Any:
-    return SimpleNamespace(save_checkpoint=save, is_global_zero=first)
+    return SimpleNamespace(save_checkpoint=save, is_global_zero=first, current_epoch=1)
 
 
 def test_the_checkpoint_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:

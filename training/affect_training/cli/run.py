@@ -40,6 +40,12 @@ from affect_training.config import RunConfig, parse_assignments, read_run_file, 
 )
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
 @click.option("--resume", is_flag=True, help="Insist on going on: an error when the folder has no checkpoint.")
+@click.option(
+    "--from-epoch", type=click.IntRange(1), help="Go back to the end of this epoch, which --keep kept, and on from it."
+)
+@click.option(
+    "--keep", type=click.IntRange(0), default=0, show_default=True, help="Keep every Nth epoch's checkpoints; 0: none."
+)
 @click.option("--fresh", is_flag=True, help="Start anew although the folder has a checkpoint.")
 @click.option("--about", help="Of an ensemble's parts: as in `export`; needed when the data is not FER2013.")
 @click.option("--licence", help="Of an ensemble's parts: as in `export`.")
@@ -56,6 +62,8 @@ def run(
     devices: int,
     nodes: int,
     resume: bool,
+    from_epoch: int | None,
+    keep: int,
     fresh: bool,
     about: str | None,
     licence: str | None,
@@ -74,8 +82,10 @@ def run(
         raise SettingsError(
             f"--device {device} is one device; for several processes say --device cuda (CUDA_VISIBLE_DEVICES chooses)"
         )
-    if resume and fresh:
-        raise SettingsError("--resume and --fresh contradict each other")
+    if fresh and (resume or from_epoch):
+        raise SettingsError(f"{'--resume' if resume else '--from-epoch'} and --fresh contradict each other")
+    if from_epoch and spec.parts:
+        raise SettingsError(f"--from-epoch goes back in one run; name a part of {recipe}, and its folder with --out")
     changes = [*tables, parse_assignments(assignments), {"init": init} if init else {}]
 
     if spec.parts:
@@ -97,7 +107,7 @@ def run(
     if resume and not any((place / "last.ckpt").exists() for place, _, _ in planned):
         raise SettingsError(f"--resume: {out or planned[0][0]} has no checkpoint to go on from")
     for place, part, config in planned:
-        _train(place, part, config, data, aux, device, devices, nodes, fresh=fresh)
+        _train(place, part, config, data, aux, device, devices, nodes, from_epoch=from_epoch, keep=keep, fresh=fresh)
     if spec.parts:
         holdout = planned[0][2].data.holdout
         vote_of_parts(spec, folder, data, device, holdout=holdout, about=about, licence=licence)
@@ -129,6 +139,8 @@ def _train(
     devices: int,
     nodes: int,
     *,
+    from_epoch: int | None,
+    keep: int,
     fresh: bool,
 ) -> None:
     from affect.inference.device import Device
@@ -137,14 +149,17 @@ def _train(
     from affect_training.run import Run
 
     faces = load_faces(existing(data), CACHE, votes=config.data.votes)
-    training = Run(folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes, cache=CACHE)
-    resumed = not fresh and training.resume()
+    training = Run(
+        folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes, cache=CACHE, keep=keep
+    )
+    resumed = not fresh and training.resume(epoch=from_epoch)
     tell: Callable[[str], None] = click.echo if is_first_process() else lambda _: None
     if aux is not None and not config.data.aux:
         tell(f"--aux {aux} is not used: data.aux names no set")
     if config.init == "none" and config.train.freeze:
         tell("train.freeze with --init none: what is frozen stays as it was drawn; --set freeze=[] trains everything")
-    tell(f"{spec.name} in {folder} on {training.device.description}, {'resumed' if resumed else 'from the start'}")
+    how = f"back at epoch {from_epoch}" if from_epoch else "resumed" if resumed else "from the start"
+    tell(f"{spec.name} in {folder} on {training.device.description}, {how}")
     training.fit(tell)
     state = training.state
     tell(f"best PublicTest accuracy {state.best_accuracy:.4f} in epoch {state.best_epoch} of {state.epoch}")

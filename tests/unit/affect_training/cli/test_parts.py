@@ -50,6 +50,12 @@ def test_the_parts_are_trained_and_vote() -> None:
     assert (manifest["vote"], manifest["mirror"]) == ("soft", False)
 
 
+def test_going_back_is_for_one_run() -> None:
+    with pytest.raises(SettingsError, match="--from-epoch goes back in one run; name a part of tiny-pair"):
+        call(*PAIR, "--from-epoch", "1")
+    assert not Path("runs").exists()
+
+
 def test_a_second_call_trains_nothing_again() -> None:
     call(*PAIR, "--set", "epochs=1")
     log = Path("runs/tiny-pair/first/log.csv")

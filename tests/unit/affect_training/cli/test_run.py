@@ -83,6 +83,19 @@ def test_resume_wants_a_checkpoint() -> None:
     assert not Path("runs/tiny-seed5").exists()
 
 
+def test_a_run_goes_back_to_an_epoch_that_was_kept() -> None:
+    whole = train("--keep", "2").splitlines()
+    assert [path.name for path in Path("runs/tiny-seed5/epochs").iterdir()] == ["2"]
+    back = train("--from-epoch", "2").splitlines()
+    assert back[0].endswith("back at epoch 2")
+    assert back[1].split("  PublicTest")[0] == whole[3].split("  PublicTest")[0]
+    assert back[-1] == whole[-1]
+    with pytest.raises(SettingsError, match="epoch 1 was not kept; kept are: 2"):
+        train("--from-epoch", "1")
+    with pytest.raises(SettingsError, match="--from-epoch and --fresh contradict each other"):
+        train("--from-epoch", "2", "--fresh")
+
+
 def test_a_corrupt_checkpoint_is_refused_by_name() -> None:
     train("--set", "epochs=1")
     checkpoint = Path("runs/tiny-seed5/last.ckpt")
