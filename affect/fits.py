@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 
 from affect.errors import CheckpointError, SettingsError
-from affect.inference.calibration import alike
+from affect.inference.calibration import same_calibration
 from affect.inference.checkpoint import Sidecar, load_sidecar, sidecar_path
 from affect.learner.estimator import Adopts, Estimator
 from affect.learner.heads import BackendFit, load_heads
@@ -104,7 +104,11 @@ def _check_belongs(facts: LearnerFit, document: Path, known: Sidecar | None, bac
             f"{document.name}: the fit is of other weights ({facts.backend}, {facts.weights_sha256[:12]}) than the "
             f"backend has ({sha256[:12]}); run `affect-train learner fit` again"
         )
-    if facts.weights_sha256 is not None and known is not None and not alike(facts.calibration, known.calibration):
+    if (
+        facts.weights_sha256 is not None
+        and known is not None
+        and not same_calibration(facts.calibration, known.calibration)
+    ):
         raise CheckpointError(
             f"{document.name}: the fit is of weights that were calibrated otherwise; run `affect-train learner fit` "
             "again"

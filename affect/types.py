@@ -8,6 +8,7 @@ clock of whoever took the frame.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,26 @@ class CropGeometry:
     def points(self) -> FloatArray:
         """Return the landmarks as [5, 2] float32."""
         return np.asarray(self.landmarks, dtype=np.float32)
+
+
+class Calibration(NamedTuple):
+    """What turns outputs of a network into calibrated probabilities; see `affect.inference.calibration`.
+
+    Attributes:
+        temperature: Logits are divided by it before the softmax.
+        power: Exponent of the surprisal of the outputs, which gives the logits; 1 is temperature scaling alone.
+    """
+
+    temperature: float = 1.0
+    power: float = 1.0
+
+    def numbers(self) -> list[float]:
+        """Return both; the temperature alone where the power is 1, as fingerprints had it before there were powers."""
+        return [float(self.temperature)] if self.power == 1 else [float(self.temperature), float(self.power)]
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"temperature {self.temperature:g}" + (f", power {self.power:g}" if self.power != 1 else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from affect.errors import CheckpointError
-from affect.inference.calibration import alike
+from affect.inference.calibration import same_calibration
 from affect.labels import EMOTIONS
 from affect.settings.fit import LearnerFit
-from affect.types import CropGeometry
+from affect.types import Calibration, CropGeometry
 
 LANDMARKS = 5
 """Eyes, nose, corners of the mouth."""
@@ -82,7 +82,7 @@ class Sidecar(BaseModel):
         default=1.0,
         gt=0,
         allow_inf_nan=False,
-        description="What the network puts out becomes logits by it: -(-log softmax(output)) ** power. 1: as they are.",
+        description="Exponent: logits = -(-log softmax(output)) ** power; 1 leaves the output as it is.",
     )
     weights_sha256: str
     metrics: dict[str, Metric] = Field(default_factory=dict)
@@ -97,9 +97,9 @@ class Sidecar(BaseModel):
     )
 
     @property
-    def calibration(self) -> tuple[float, float]:
+    def calibration(self) -> Calibration:
         """Temperature and power."""
-        return self.temperature, self.power
+        return Calibration(self.temperature, self.power)
 
     @model_validator(mode="after")
     def _labels_agree(self) -> "Sidecar":
@@ -162,7 +162,7 @@ def save_checkpoint(
 def _same_answers(one: Sidecar, other: Sidecar) -> bool:
     """Whether two sidecars stand for the same probabilities, so that what was fitted on those of one holds."""
     same = one.weights_sha256 == other.weights_sha256 and one.input == other.input
-    return same and alike(one.calibration, other.calibration)
+    return same and same_calibration(one.calibration, other.calibration)
 
 
 def _write_whole(files: Mapping[Path, bytes]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from affect.errors import CheckpointError
-from affect.inference.calibration import raised
+from affect.inference.calibration import power_scaled
 from affect.inference.checkpoint import InputSpec, Sidecar, load_checkpoint
 from affect.inference.device import Device
 
@@ -57,7 +57,7 @@ class TorchBackend:
 
     def logits_of(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return the logits [N, 7], float32, that outputs of `model` stand for: raised to the sidecar's power."""
-        return raised(outputs, self.power)
+        return power_scaled(outputs, self.power)
 
     @torch.inference_mode()
     def predict(self, faces: torch.Tensor) -> torch.Tensor:

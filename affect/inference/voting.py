@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from affect.inference.checkpoint import InputSpec
+from affect.types import Calibration
 
 Vote = Literal["soft", "weighted", "majority"]
 
@@ -48,27 +49,23 @@ class Ballot:
 
     Attributes:
         identity: sha256 of its weights file, or its own fingerprint; None when it has neither.
-        temperature, power, input: Of the member; the power is that of its sidecar, 1 without one.
+        calibration, input: Of the member.
         weight: In the vote.
         vote_temperature: Of the vote of the members up to this one.
     """
 
     identity: str | None
-    temperature: float
-    power: float
+    calibration: Calibration
     input: InputSpec
     weight: float
     vote_temperature: float
 
 
 def fingerprint(ballots: Sequence[Ballot], vote: Vote, *, mirror: bool) -> str | None:
-    """Return a sum that changes when an answer of the ensemble may; None when a member cannot be told from others."""
+    """Return a hash that changes whenever an answer of the ensemble may; None when a member has no identity."""
     prints = [ballot.identity for ballot in ballots]
     if None in prints:
         return None
-    asked = [
-        [float(b.temperature), *([float(b.power)] if b.power != 1 else []), b.input.model_dump(mode="json")]
-        for b in ballots
-    ]
+    asked = [[*ballot.calibration.numbers(), ballot.input.model_dump(mode="json")] for ballot in ballots]
     votes = [[float(ballot.weight), float(ballot.vote_temperature)] for ballot in ballots]
     return hashlib.sha256(json.dumps([prints, asked, votes, vote, mirror]).encode()).hexdigest()

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from affect.labels import EMOTIONS, STATES, LearnerState
+from affect.types import Calibration
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +54,7 @@ class LearnerFit(BaseModel):
     format: Literal[1] = 1
     backend: str = Field(description="The backend's name when it was fitted.")
     weights_sha256: str | None = Field(description="Of the weights it was fitted for; None when they are not one file.")
-    calibration: tuple[float, float] | None = Field(
+    calibration: Calibration | None = Field(
         default=None, description="Temperature and power these weights had; None in older fits, or without weights."
     )
     emission: dict[LearnerState, tuple[float, ...]] = Field(description="P(emotion | state), rows sum to 1.")

@@ -10,7 +10,7 @@ import torch
 
 from affect.errors import CheckpointError
 from affect.inference.backend import Backend
-from affect.inference.calibration import alike
+from affect.inference.calibration import calibration_of, same_calibration
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
 from affect.inference.voting import Ballot, fingerprint, voted
@@ -68,7 +68,7 @@ class EnsembleBackend:
                     f"on ({voter.weights_sha256[:12]}); run `affect-train ensemble` again"
                 )
             calibration = getattr(sidecar, "calibration", None)
-            if voter.weights_sha256 is not None and not alike(voter.calibration, calibration):
+            if voter.weights_sha256 is not None and not same_calibration(voter.calibration, calibration):
                 raise CheckpointError(
                     f"ensemble member {voter.reference}: its weights are calibrated otherwise than when the vote was "
                     "fitted; run `affect-train ensemble` again"
@@ -177,8 +177,7 @@ def _fingerprint(plan: Plan, members: Sequence[Backend]) -> str | None:
     ballots = [
         Ballot(
             _sha256(member) or getattr(member, "fingerprint", None),
-            member.temperature,
-            getattr(member, "power", 1.0),
+            calibration_of(member),
             member.input,
             voter.weight,
             voter.temperature,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from affect.errors import SettingsError
 from affect.inference.checkpoint import Metric
 from affect.inference.voting import Vote
+from affect.types import Calibration
 from affect_ensemble.plugin import EnsembleSettings
 
 
@@ -27,7 +28,7 @@ class Member(BaseModel):
     weight: float = Field(ge=0)
     temperature: float = Field(gt=0, description="Of the vote of the members up to this one.")
     weights_sha256: str | None = Field(default=None, description="Of the weights the vote was fitted on.")
-    calibration: tuple[float, float] | None = Field(default=None, description="Temperature and power of these weights.")
+    calibration: Calibration | None = Field(default=None, description="Temperature and power of these weights.")
     metrics: dict[str, Metric] = Field(default_factory=dict, description="Of the vote of the members up to this one.")
 
     @model_validator(mode="after")
@@ -62,7 +63,7 @@ class Voter:
     temperature: float
     weights_sha256: str | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    calibration: tuple[float, float] | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from affect_training.data import FaceData, load_faces
-from affect_training.evaluation.calibration import calibration_of
 from affect_training.evaluation.report import judge
 from affect_training.evaluation.tta import predict_views
 
 import affect
 from affect.errors import AffectError
+from affect.inference.calibration import calibration_of
 from affect.inference.checkpoint import load_sidecar
 from affect.plugins import PluginHost
 from affect.types import ByteArray

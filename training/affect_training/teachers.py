@@ -16,13 +16,13 @@ import numpy as np
 
 from affect.errors import SettingsError
 from affect.inference.backend import Backend
+from affect.inference.calibration import calibration_of
 from affect.inference.device import Device
 from affect.labels import EMOTIONS
 from affect.pictures import FaceClassifier
 from affect.plugins import PluginHost
 from affect.settings.load import load_settings
-from affect.types import ByteArray, FloatArray
-from affect_training.evaluation.calibration import calibration_of
+from affect.types import ByteArray, Calibration, FloatArray
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Answers:
     probabilities: FloatArray
     weights_sha256: str | None
     identity: str | None = None
-    calibration: tuple[float, float] | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +168,7 @@ def _kept(cache: Path | None, backend: Backend, images: ByteArray, device: Devic
     if cache is None or identity is None:
         return None
     faces = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
-    calibration = calibration_of(backend)
-    numbers = [calibration.temperature, *([calibration.power] if calibration.power != 1 else [])]
-    served = [*numbers, backend.input.model_dump(mode="json")]
+    served = [*calibration_of(backend).numbers(), backend.input.model_dump(mode="json")]
     text = json.dumps([identity, served, faces, list(images.shape), mirror, device.precision])
     return cache / "predictions" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
 

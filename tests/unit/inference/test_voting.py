@@ -6,6 +6,7 @@ import torch
 
 from affect.inference.checkpoint import InputSpec
 from affect.inference.voting import Ballot, Vote, fingerprint, voted
+from affect.types import Calibration
 from affect.vision.geometry import FER2013_CROP
 
 INPUT = InputSpec(size=48, channels=1, mean=(0.5,), std=(0.25,), crop=FER2013_CROP)
@@ -35,18 +36,18 @@ def test_every_vote_is_a_distribution(vote: Vote) -> None:
 
 
 def test_a_fingerprint_does_not_care_how_a_number_is_written() -> None:
-    whole, real = Ballot("a", 1, 1, INPUT, 2, 1), Ballot("a", 1.0, 1.0, INPUT, 2.0, 1.0)
+    whole, real = Ballot("a", Calibration(1, 1), INPUT, 2, 1), Ballot("a", Calibration(1.0, 1.0), INPUT, 2.0, 1.0)
     assert fingerprint([whole], "soft", mirror=True) == fingerprint([real], "soft", mirror=True)
     assert fingerprint([whole], "soft", mirror=True) != fingerprint([whole], "soft", mirror=False)
 
 
 def test_a_fingerprint_follows_the_power_and_is_the_older_one_without() -> None:
-    plain, raised = Ballot("a", 2, 1, INPUT, 1, 1), Ballot("a", 2, 1.5, INPUT, 1, 1)
+    plain, raised = Ballot("a", Calibration(2, 1), INPUT, 1, 1), Ballot("a", Calibration(2, 1.5), INPUT, 1, 1)
     assert fingerprint([plain], "soft", mirror=True) != fingerprint([raised], "soft", mirror=True)
     asked = [["a"], [[2.0, INPUT.model_dump(mode="json")]], [[1.0, 1.0]], "soft", True]
     assert fingerprint([plain], "soft", mirror=True) == hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def test_a_member_that_cannot_be_told_from_others_leaves_no_fingerprint() -> None:
-    known, unknown = Ballot("a", 1, 1, INPUT, 1, 1), Ballot(None, 1, 1, INPUT, 1, 1)
+    known, unknown = Ballot("a", Calibration(1, 1), INPUT, 1, 1), Ballot(None, Calibration(1, 1), INPUT, 1, 1)
     assert fingerprint([known, unknown], "soft", mirror=False) is None

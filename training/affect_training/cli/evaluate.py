@@ -76,12 +76,12 @@ def evaluate(
     Robustness is measured on 1,000 of the faces and attacks on 500, both single view.
     """
     from affect.errors import MediaError
+    from affect.inference.calibration import calibration_of
     from affect.pictures import load_backend
     from affect_training.data import load_faces
     from affect_training.data.holdout import hold_out
     from affect_training.data.leaks import unseen as without_seen
     from affect_training.evaluation.adversarial import check_attackable
-    from affect_training.evaluation.calibration import calibration_of
     from affect_training.evaluation.identity import identity_of
     from affect_training.evaluation.report import judge
     from affect_training.evaluation.robustness import sample
@@ -149,7 +149,7 @@ def _interval(ci95: tuple[float, float]) -> str:
 
 
 def _print_report(out: "Console", report: "Report") -> None:
-    from affect_training.evaluation.calibration import Calibration
+    from affect.types import Calibration
 
     single = report.single_view
     table = Table("", report.tta, "95 %", title=f"{report.backend} on {report.split}, n={report.n}, tta {report.tta}")

@@ -1,13 +1,11 @@
 """Making probabilities mean what they say: temperature and power, fitted on labelled faces, applied and taken back."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from affect.inference.backend import Backend
-from affect.inference.calibration import LEAST_SURPRISE
+from affect.inference.calibration import MIN_SURPRISAL
+from affect.types import Calibration
 from affect_training.evaluation.metrics import Floats, Labels, nll, softmax
 
 TEMPERATURES = (0.2, 8.0)
@@ -24,43 +22,28 @@ _SMALLEST = 1e-45
 """Of float32; a probability served as 0 was not below."""
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What stands between a network's output and its probabilities, as in `affect.inference.calibration`."""
-
-    temperature: float = 1.0
-    power: float = 1.0
-
-    def probabilities(self, outputs: Floats) -> Floats:
-        """Return calibrated probabilities [N, K] of outputs [N, K]."""
-        if self.power == 1:
-            return softmax(outputs, self.temperature)
-        return softmax(-(_surprise(outputs) ** self.power), self.temperature)
-
-    def taken_back(self, probabilities: Floats) -> Floats:
-        """Return the softmax [N, K] of the outputs that became these probabilities [N, K]."""
-        log = np.log(np.clip(probabilities, _SMALLEST, None))
-        if self.power == 1:
-            return softmax(log, 1 / self.temperature)
-        # surprise ** power is known but for what is added to all of a face: so much that the softmax sums to 1
-        energy = -log * self.temperature
-        most = energy.min(axis=1, keepdims=True)
-        least = most - np.log(log.shape[1]) ** self.power
-        for _ in range(60):
-            middle = (least + most) / 2
-            sums = np.exp(-(np.clip(energy - middle, 0, None) ** (1 / self.power))).sum(axis=1, keepdims=True)
-            least, most = np.where(sums < 1, middle, least), np.where(sums < 1, most, middle)
-        found = np.exp(-(np.clip(energy - most, 0, None) ** (1 / self.power)))
-        return np.asarray(found / found.sum(axis=1, keepdims=True))
-
-    def __str__(self) -> str:
-        """In words."""
-        return f"temperature {self.temperature:g}" + (f", power {self.power:g}" if self.power != 1 else "")
+def calibrated(outputs: Floats, calibration: Calibration) -> Floats:
+    """Return the probabilities [N, K] of outputs [N, K]."""
+    if calibration.power == 1:
+        return softmax(outputs, calibration.temperature)
+    return softmax(-(_surprisal(outputs) ** calibration.power), calibration.temperature)
 
 
-def calibration_of(backend: Backend) -> Calibration:
-    """Return how a backend's probabilities are calibrated; one that does not tell its `power` has none."""
-    return Calibration(backend.temperature, float(getattr(backend, "power", 1.0)))
+def uncalibrated(probabilities: Floats, calibration: Calibration) -> Floats:
+    """Return the softmax [N, K] of the outputs that became these probabilities [N, K]."""
+    log = np.log(np.clip(probabilities, _SMALLEST, None))
+    if calibration.power == 1:
+        return softmax(log, 1 / calibration.temperature)
+    # surprisal ** power is known but for what is added to all of a face: so much that the softmax sums to 1
+    energy = -log * calibration.temperature
+    most = energy.min(axis=1, keepdims=True)
+    least = most - np.log(log.shape[1]) ** calibration.power
+    for _ in range(60):
+        middle = (least + most) / 2
+        sums = np.exp(-(np.clip(energy - middle, 0, None) ** (1 / calibration.power))).sum(axis=1, keepdims=True)
+        least, most = np.where(sums < 1, middle, least), np.where(sums < 1, most, middle)
+    found = np.exp(-(np.clip(energy - most, 0, None) ** (1 / calibration.power)))
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
 def fit_temperature(logits: Floats, labels: Labels) -> float:
@@ -83,17 +66,17 @@ def fit_calibration(outputs: Floats, labels: Labels) -> Calibration:
         outputs: Of the network, [N, K].
         labels: The truth [N].
     """
-    surprise = _surprise(outputs)
-    log_surprise, rows = np.log(surprise), np.arange(len(labels))
+    surprisal = _surprisal(outputs)
+    log_surprisal, rows = np.log(surprisal), np.arange(len(labels))
 
     def loss(numbers: Floats) -> tuple[float, Floats]:
         temperature, power = np.exp(numbers)
-        energy = surprise**power / temperature
+        energy = surprisal**power / temperature
         least = energy.min(axis=1, keepdims=True)
         log = least - energy - np.log(np.exp(least - energy).sum(axis=1, keepdims=True))
         slope = -np.exp(log)  # of the loss by `energy`, one face at a time
         slope[rows, labels] += 1
-        by_power = (slope * energy * log_surprise).sum() * power
+        by_power = (slope * energy * log_surprisal).sum() * power
         unlikely = np.log(power) / POWER_SPREAD**2
         total = -log[rows, labels].sum() + unlikely * np.log(power) / 2
         return float(total) / len(labels), np.array([-(slope * energy).sum(), by_power + unlikely]) / len(labels)
@@ -122,12 +105,12 @@ def cross_fitted(outputs: Floats, labels: Labels, *, power: bool = False) -> Flo
     for half in (even, ~even):
         shown, known = views[0, ~half], labels[~half]
         fitted = fit_calibration(shown, known) if power else Calibration(fit_temperature(shown, known))
-        probabilities[half] = np.mean([fitted.probabilities(view[half]) for view in views], axis=0)
+        probabilities[half] = np.mean([calibrated(view[half], fitted) for view in views], axis=0)
     return np.asarray(probabilities)
 
 
-def _surprise(outputs: Floats) -> NDArray[np.float64]:
+def _surprisal(outputs: Floats) -> NDArray[np.float64]:
     """Return -log softmax [N, K], in nats, no smaller than what serving knows."""
     z = np.asarray(outputs, np.float64)
     z = z - z.max(axis=1, keepdims=True)
-    return np.asarray(np.clip(np.log(np.exp(z).sum(axis=1, keepdims=True)) - z, LEAST_SURPRISE, None))
+    return np.asarray(np.clip(np.log(np.exp(z).sum(axis=1, keepdims=True)) - z, MIN_SURPRISAL, None))

@@ -6,9 +6,10 @@ import numpy as np
 
 from affect.errors import MediaError
 from affect.labels import EMOTIONS
+from affect.types import Calibration
 from affect_training.evaluation import calibration as calibrating
 from affect_training.evaluation import metrics
-from affect_training.evaluation.calibration import Calibration
+from affect_training.evaluation.calibration import uncalibrated
 from affect_training.evaluation.metrics import ClassReliability, Floats, Labels, ReliabilityBin
 from affect_training.evaluation.tta import Tta
 
@@ -132,7 +133,7 @@ def judge(
     served = views.mean(axis=0)
     calibration = calibration or Calibration()
     power = calibration.power != 1
-    raw_views = calibration.taken_back(views.reshape(-1, views.shape[-1])).reshape(views.shape)
+    raw_views = uncalibrated(views.reshape(-1, views.shape[-1]), calibration).reshape(views.shape)
     raw, crossed = raw_views.mean(axis=0), cross_fitted(raw_views, labels, split_name, power=power)
     counts = metrics.confusion(served.argmax(1), labels, len(EMOTIONS))
     by_class = metrics.class_reliability(served if crossed is None else crossed, labels)

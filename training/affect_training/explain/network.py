@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from affect.errors import BackendError, ErrorCode
-from affect.inference.calibration import raised
+from affect.inference.calibration import calibration_of, power_scaled
 from affect.inference.checkpoint import InputSpec
 from affect.inference.classify import normalise, probabilities
 from affect.labels import EMOTIONS
@@ -53,8 +53,7 @@ class Opened:
             )
         self.name, self.model = name, model.eval()
         self.spec: InputSpec = backend.input
-        self.temperature: float = backend.temperature
-        self.power: float = getattr(backend, "power", 1.0)
+        self.calibration = calibration_of(backend)
         self.device = classifier.device.torch
         self._backend = classifier.backend
 
@@ -68,7 +67,7 @@ class Opened:
 
     def probabilities(self, crops: torch.Tensor) -> torch.Tensor:
         """Return calibrated probabilities [N, 7] of crops [N, C, S, S], 0-1; differentiable."""
-        return probabilities(raised(self.logits(crops), self.power), self.temperature)
+        return probabilities(power_scaled(self.logits(crops), self.calibration.power), self.calibration.temperature)
 
     def blank(self) -> torch.Tensor:
         """Return one crop of mid-grey, [1, C, S, S], 0-1."""

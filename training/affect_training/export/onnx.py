@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from affect.errors import CheckpointError
-from affect.inference.calibration import raised
+from affect.inference.calibration import power_scaled
 from affect.inference.checkpoint import InputSpec, Sidecar
 from affect.inference.device import Device
 from affect.inference.torch_backend import TorchBackend
@@ -55,7 +55,7 @@ class _Raised(nn.Module):
         self.network, self.power = network, power
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        return raised(self.network(faces), self.power)
+        return power_scaled(self.network(faces), self.power)
 
 
 def load_network(weights: Path) -> tuple[nn.Module, Sidecar]:

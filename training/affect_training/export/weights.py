@@ -19,7 +19,7 @@ from affect.vision.geometry import FER2013_CROP
 from affect_training.config import RunConfig
 from affect_training.data import SIDE, Split
 from affect_training.evaluation import metrics
-from affect_training.evaluation.calibration import cross_fitted, fit_calibration
+from affect_training.evaluation.calibration import calibrated, cross_fitted, fit_calibration
 from affect_training.predict import predict_logits
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
     calibration = fit_calibration(logits, split.labels)
     predictions = f"{weights.stem}.publictest.safetensors"
     answers: dict[str, NDArray[Any]] = {
-        "probabilities": calibration.probabilities(logits).astype(np.float16),
+        "probabilities": calibrated(logits, calibration).astype(np.float16),
         "labels": split.labels.astype(np.uint8),
     }
     return save_checkpoint(

@@ -19,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 
 from affect.cli.media import Video
 from affect.errors import AffectError, MediaError
-from affect.fits import reads_faces
 from affect.pipeline import FrameJob, Pipeline, build_pipeline, with_offline_search
 from affect.plugins import PluginHost
 from affect.settings import Settings
@@ -136,8 +135,7 @@ class Watcher:
         cache: Path | None = None,
     ) -> None:
         self.settings = with_offline_search(settings)
-        self.pipeline: Pipeline = build_pipeline(self.settings, host)
-        self.pipeline.details = reads_faces(settings, host) if details is None else details
+        self.pipeline: Pipeline = build_pipeline(self.settings, host, details=details)
         self._detector = self.pipeline.detector
         self._align = align
         spec = host.detectors.get(settings.vision.detector)

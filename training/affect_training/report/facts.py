@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from affect.errors import CheckpointError, SettingsError
 from affect.inference.backend import Backend
-from affect.inference.calibration import alike
+from affect.inference.calibration import same_calibration
 from affect.inference.checkpoint import InputSpec, Metric, Sidecar, load_sidecar
 from affect.inference.device import Device
 from affect.inference.voting import Ballot, fingerprint
@@ -24,6 +24,7 @@ from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect.settings.fit import LearnerFit
 from affect.settings.root import weights_path
+from affect.types import Calibration
 from affect_training.evaluation.metrics import Floats, Labels
 from affect_training.report.further import Evaluation, Further, WholePictures
 
@@ -57,8 +58,7 @@ class CardFacts:
     Attributes:
         name: What to call it.
         summary: In a sentence; empty when unknown.
-        architecture, parameters, megabytes, input, temperature, weights_sha256: None when there is no such thing.
-        power: Of the calibration, beside the temperature.
+        architecture, parameters, megabytes, input, calibration, weights_sha256: None when there is no such thing.
         fingerprint: Of an ensemble, which has no weights file of its own; None when unknown.
         place: The weights file or the manifest, for messages.
         data, licence: In words.
@@ -78,8 +78,7 @@ class CardFacts:
     parameters: int | None = None
     megabytes: float | None = None
     input: InputSpec | None = None
-    temperature: float | None = None
-    power: float = 1.0
+    calibration: Calibration | None = None
     weights_sha256: str | None = None
     fingerprint: str | None = None
     place: Path | None = None
@@ -94,11 +93,6 @@ class CardFacts:
     vote: str = ""
     evaluations: tuple[Evaluation, ...] = ()
     whole_pictures: tuple[WholePictures, ...] = ()
-
-    @property
-    def calibration(self) -> tuple[float, float] | None:
-        """Temperature and power; None when that is not known."""
-        return None if self.temperature is None else (self.temperature, self.power)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -155,9 +149,9 @@ def with_evaluations(facts: CardFacts, found: Sequence[Further]) -> CardFacts:
         if theirs != mine:
             raise SettingsError(
                 f"{figures.source} judged other weights ({figures.backend}, {str(theirs)[:12]}) than those of {whose} "
-                f"({mine[:12] if mine else 'of no known sum'}); measure these"
+                f"({mine[:12] if mine else 'sha256 unknown'}); measure these"
             )
-        if isinstance(figures, Evaluation) and not alike(figures.calibration, facts.calibration):
+        if isinstance(figures, Evaluation) and not same_calibration(figures.calibration, facts.calibration):
             raise SettingsError(
                 f"{figures.source} judged these weights under another calibration than that of {whose}; measure again"
             )
@@ -183,8 +177,7 @@ def of_weights(name: str, weights: Path, host: PluginHost, summary: str = "") ->
         parameters=sidecar.parameters,
         megabytes=weights.stat().st_size / 1e6,
         input=sidecar.input,
-        temperature=sidecar.temperature,
-        power=sidecar.power,
+        calibration=sidecar.calibration,
         weights_sha256=sidecar.weights_sha256,
         place=weights,
         data=sidecar.data,
@@ -245,6 +238,7 @@ def _of_vote(name: str, manifest: Mapping[str, Any], folder: Path, host: PluginH
     known = [member.facts for member in members if member.facts is not None]
     sizes = [facts.megabytes for facts in known if facts.megabytes is not None]
     whole = len(known) == len(members)
+    temperature = entries[-1].get("temperature")
     licences = {facts.name: facts.licence for facts in known if facts.licence}
     if len(set(licences.values())) > 1:
         licences = {name: f"{name}: {licence}" for name, licence in licences.items()}
@@ -254,7 +248,7 @@ def _of_vote(name: str, manifest: Mapping[str, Any], folder: Path, host: PluginH
         parameters=sum(facts.parameters or 0 for facts in known) if whole else None,
         megabytes=sum(sizes) if whole else None,
         input=known[0].input if known else None,
-        temperature=entries[-1].get("temperature"),
+        calibration=None if temperature is None else Calibration(temperature),
         fingerprint=_fingerprint(manifest, members),
         data="\n\n".join(dict.fromkeys(f"{facts.name}: {facts.data}" for facts in known if facts.data)),
         licence="\n\n".join(dict.fromkeys(licences.values())),
@@ -277,7 +271,7 @@ def _voter(member: Mapping[str, Any], folder: Path, host: PluginHost) -> Voter:
             f"ensemble member {name}: its weights ({found[:12]}) are not those the vote was found with "
             f"({expected[:12]}); run `affect-train ensemble` again"
         )
-    if expected and facts is not None and not alike(member.get("calibration"), facts.calibration):
+    if expected and facts is not None and not same_calibration(member.get("calibration"), facts.calibration):
         raise CheckpointError(
             f"ensemble member {name}: it is calibrated otherwise than when the vote was found; run `affect-train "
             "ensemble` again"
@@ -291,11 +285,11 @@ def _fingerprint(manifest: Mapping[str, Any], members: Sequence[Voter]) -> str |
     ballots = []
     for entry, member in zip(manifest["members"], members, strict=True):
         facts, temperature = member.facts, entry.get("temperature")
-        if facts is None or facts.input is None or facts.temperature is None or temperature is None:
+        if facts is None or facts.input is None or facts.calibration is None or temperature is None:
             return None
         identity = facts.weights_sha256 or facts.fingerprint
         weight = member.weight if manifest["vote"] == "weighted" else 1.0
-        ballots.append(Ballot(identity, facts.temperature, facts.power, facts.input, weight, temperature))
+        ballots.append(Ballot(identity, facts.calibration, facts.input, weight, temperature))
     return fingerprint(ballots, manifest["vote"], mirror=bool(manifest["mirror"]))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from affect.errors import SettingsError
+from affect.types import Calibration
 from affect_training.evaluation.adversarial import Adversarial
 from affect_training.evaluation.groups import GroupReport
 from affect_training.evaluation.metrics import ClassReliability
@@ -56,9 +57,9 @@ class Evaluation(_Judged):
     groups: GroupReport | None = None
 
     @property
-    def calibration(self) -> tuple[float, float] | None:
+    def calibration(self) -> Calibration | None:
         """Temperature and power; None in older files."""
-        return None if self.temperature is None else (self.temperature, self.power)
+        return None if self.temperature is None else Calibration(self.temperature, self.power)
 
     @property
     def faces(self) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from affect.labels import EMOTIONS
+from affect.types import Calibration
 from affect_training.evaluation import metrics
-from affect_training.evaluation.calibration import Calibration, cross_fitted
+from affect_training.evaluation.calibration import cross_fitted, uncalibrated
 from affect_training.evaluation.metrics import ClassReliability, Labels
 from affect_training.report.facts import CardFacts
 from affect_training.report.further import Evaluation, WholePictures
@@ -99,10 +100,9 @@ def classes_part(facts: CardFacts) -> list[str]:
 def calibration_part(facts: CardFacts) -> list[str]:
     """Write calibration, its errors and the reliability of each emotion."""
     lines: list[str] = []
-    if facts.temperature is not None:
+    if facts.calibration is not None:
         before, after = facts.metrics.get("ece_uncalibrated"), facts.metrics.get("ece")
-        calibration = Calibration(facts.temperature, facts.power)
-        line = f"Calibration: {calibration}."
+        line = f"Calibration: {facts.calibration}."
         if before and after:
             line += (
                 f" ECE (15 bins) {before.value:.4f} before, {after.value:.4f} after, each half of {after.split} judged "
@@ -112,9 +112,9 @@ def calibration_part(facts: CardFacts) -> list[str]:
             line += f" On one half alone, calibrated by the other: {half.value:.4f}."
         lines += [line, ""]
     if facts.answers is not None and len(facts.answers.labels) > 1:
-        known = Calibration(facts.temperature or 1.0, facts.power)
-        outputs = np.log(known.taken_back(np.clip(facts.answers.probabilities, _SMALLEST, None)))
-        crossed = cross_fitted(outputs, facts.answers.labels, power=facts.power != 1)
+        known = facts.calibration or Calibration()
+        outputs = np.log(uncalibrated(np.clip(facts.answers.probabilities, _SMALLEST, None), known))
+        crossed = cross_fitted(outputs, facts.answers.labels, power=known.power != 1)
         figures = dict(zip(_NAMES, metrics.class_reliability(crossed, facts.answers.labels), strict=True))
         lines += [f"{_BY_CLASS} {_CROSSED}", ""]
         lines += [*table(RELIABILITY_HEAD, reliability_rows(figures)), ""]

@@ -10,12 +10,14 @@ import numpy as np
 
 from affect.errors import AffectError, MediaError, SettingsError
 from affect.inference.backend import Backend
+from affect.inference.calibration import calibration_of
 from affect.inference.device import Device
 from affect.pictures import load_backend
 from affect.plugins import PluginHost
+from affect.types import Calibration
 from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
-from affect_training.evaluation.calibration import Calibration, calibration_of, fit_calibration
+from affect_training.evaluation.calibration import calibrated, fit_calibration, uncalibrated
 from affect_training.evaluation.identity import identity_of
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import FITTED_ON, cross_fitted
@@ -135,8 +137,7 @@ def _of_run(
         summary=run.spec.summary,
         architecture=run.spec.architecture,
         parameters=sum(p.numel() for p in model.parameters()),
-        temperature=round(calibration.temperature, 4),
-        power=round(calibration.power, 4),
+        calibration=Calibration(*(round(number, 4) for number in calibration)),
         weights_sha256=exported_sha256(model),
         place=folder,
         data=seen,
@@ -144,10 +145,10 @@ def _of_run(
         training=training,
         metrics=figures_of(chosen, run.validation),
         recipe=run.spec,
-        answers=Answers(calibration.probabilities(chosen), run.validation.labels),
+        answers=Answers(calibrated(chosen, calibration), run.validation.labels),
     )
     log = folder / "log.csv"
-    raw, served = metrics.softmax(logits), calibration.probabilities(logits)
+    raw, served = metrics.softmax(logits), calibrated(logits, calibration)
     return Subject(
         name=folder.name,
         split_name=split_name,
@@ -169,7 +170,7 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
     facts = with_evaluations(_facts_of(name, classifier.backend, host), evaluations)
     served = classifier.probabilities(list(split.images)).astype(np.float64)
     calibration = calibration_of(classifier.backend)
-    raw = calibration.taken_back(served)
+    raw = uncalibrated(served, calibration)
     if facts.answers is None and split_name == FITTED_ON:
         facts = replace(facts, answers=Answers(served, split.labels))
     return Subject(
@@ -204,7 +205,7 @@ def _facts_of(name: str, backend: Backend, host: PluginHost) -> CardFacts:
             name=name,
             summary=host.backends.get(name).summary if name in host.backends else "",
             input=backend.input,
-            temperature=backend.temperature,
+            calibration=calibration_of(backend),
             fingerprint=identity["fingerprint"],
         )
     running = identity["weights_sha256"]

@@ -5,19 +5,20 @@ import pytest
 import torch
 from affect_training.evaluation import calibration, metrics
 from affect_training.evaluation.calibration import (
-    Calibration,
-    calibration_of,
+    calibrated,
     cross_fitted,
     fit_calibration,
     fit_temperature,
+    uncalibrated,
 )
 from affect_training.evaluation.metrics import Floats, Labels
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
-from affect.inference.calibration import raised
+from affect.inference.calibration import calibration_of, power_scaled
 from affect.testing import FakeBackend
+from affect.types import Calibration
 
 
 def labels(*numbers: int) -> Labels:
@@ -71,20 +72,20 @@ def test_cross_fitting_judges_each_half_with_the_temperature_of_the_other(
     "known", [Calibration(t, p) for t, p in ((0.4, 1.0), (1.0, 1.0), (3.0, 1.0), (0.7, 0.6), (1.5, 1.4), (6.0, 3.2))]
 )
 def test_a_calibration_can_be_taken_back(outputs: Floats, known: Calibration) -> None:
-    served = known.probabilities(outputs[:50] / 2).astype(np.float32).astype(np.float64)
-    np.testing.assert_allclose(known.taken_back(served), metrics.softmax(outputs[:50] / 2), atol=2e-5)
+    served = calibrated(outputs[:50] / 2, known).astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(uncalibrated(served, known), metrics.softmax(outputs[:50] / 2), atol=2e-5)
 
 
 @pytest.mark.parametrize("true", [Calibration(0.7, 1.5), Calibration(1.3, 0.75), Calibration(1.0, 1.0)])
 def test_temperature_and_power_are_found_again(outputs: Floats, true: Calibration) -> None:
-    found = fit_calibration(outputs, drawn(true.probabilities(outputs)))
+    found = fit_calibration(outputs, drawn(calibrated(outputs, true)))
     assert found.temperature == pytest.approx(true.temperature, rel=0.12)
     assert found.power == pytest.approx(true.power, rel=0.1)
 
 
 def test_few_faces_say_little_about_the_power(outputs: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
     few, many = outputs[:12], np.tile(outputs[:12], (300, 1))
-    truth = drawn(Calibration(0.7, 2.5).probabilities(few))
+    truth = drawn(calibrated(few, Calibration(0.7, 2.5)))
     held = fit_calibration(few, truth).power
     monkeypatch.setattr(calibration, "POWER_SPREAD", 1e9)
     free = fit_calibration(few, truth).power
@@ -94,26 +95,26 @@ def test_few_faces_say_little_about_the_power(outputs: Floats, monkeypatch: pyte
 
 
 def test_no_calibration_near_the_fitted_one_is_better(outputs: Floats) -> None:
-    truth = drawn(Calibration(0.7, 1.5).probabilities(outputs))
+    truth = drawn(calibrated(outputs, Calibration(0.7, 1.5)))
     found = fit_calibration(outputs, truth)
-    best = metrics.nll(found.probabilities(outputs), truth)
+    best = metrics.nll(calibrated(outputs, found), truth)
     for factor in (0.95, 1.05):
         for other in (
             Calibration(found.temperature * factor, found.power),
             Calibration(found.temperature, found.power * factor),
         ):
-            assert metrics.nll(other.probabilities(outputs), truth) > best
+            assert metrics.nll(calibrated(outputs, other), truth) > best
 
 
 def test_a_power_mends_what_a_temperature_cannot(outputs: Floats) -> None:
-    truth = drawn(Calibration(0.7, 1.6).probabilities(outputs))
+    truth = drawn(calibrated(outputs, Calibration(0.7, 1.6)))
     crossed = {power: cross_fitted(outputs, truth, power=power) for power in (False, True)}
     assert metrics.nll(crossed[True], truth) < metrics.nll(crossed[False], truth)
     assert metrics.ece(crossed[True], truth) < metrics.ece(crossed[False], truth)
 
 
 def test_a_power_keeps_the_order_of_the_emotions(outputs: Floats) -> None:
-    found = Calibration(2.0, 1.7).probabilities(outputs)
+    found = calibrated(outputs, Calibration(2.0, 1.7))
     np.testing.assert_array_equal(found.argsort(axis=1)[:, -3:], outputs.argsort(axis=1)[:, -3:])
 
 
@@ -129,8 +130,8 @@ def test_calibrations_that_separate_everything_stay_in_their_range() -> None:
 
 @pytest.mark.parametrize("power", [0.8, 1.0, 1.6])
 def test_serving_says_the_same(outputs: Floats, power: float) -> None:
-    served = (raised(torch.from_numpy(outputs), power) / 1.3).softmax(1).numpy()
-    np.testing.assert_allclose(served, Calibration(1.3, power).probabilities(outputs), atol=2e-5)
+    served = (power_scaled(torch.from_numpy(outputs), power) / 1.3).softmax(1).numpy()
+    np.testing.assert_allclose(served, calibrated(outputs, Calibration(1.3, power)), atol=2e-5)
 
 
 def test_a_backend_without_a_sidecar_has_its_temperature_only() -> None:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from affect_training.data import Split
 from affect_training.evaluation import calibration, metrics
-from affect_training.evaluation.calibration import calibration_of
 from affect_training.evaluation.report import Report, judge
 from affect_training.evaluation.tta import Tta, predict_views
 
 from affect.errors import MediaError
+from affect.inference.calibration import calibration_of
 from affect.inference.device import Device
 from affect.pictures import FaceClassifier
 from affect.testing import FakeBackend

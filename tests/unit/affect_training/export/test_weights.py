@@ -90,7 +90,8 @@ def test_the_calibration_is_that_of_all_validation_faces_and_its_figures_are_not
     assert (sidecar.temperature, sidecar.power) == pytest.approx((fitted.temperature, fitted.power), abs=1e-4)
 
     def scaled(mine: int, other: int) -> metrics.Floats:
-        return calibration.fit_calibration(logits[other::2], labels[other::2]).probabilities(logits[mine::2])
+        fitted = calibration.fit_calibration(logits[other::2], labels[other::2])
+        return calibration.calibrated(logits[mine::2], fitted)
 
     halves = [(scaled(0, 1), labels[0::2]), (scaled(1, 0), labels[1::2])]
     crossed = np.concatenate([-np.log(p[np.arange(len(y)), y]) for p, y in halves]).mean()

@@ -6,7 +6,7 @@ import pytest
 from affect_training.data import Split
 from affect_training.evaluation import calibration, metrics
 from affect_training.evaluation.adversarial import Adversarial, AttackFigures
-from affect_training.evaluation.calibration import Calibration
+from affect_training.evaluation.calibration import uncalibrated
 from affect_training.evaluation.groups import by_group
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import judge
@@ -22,7 +22,7 @@ from affect.labels import EMOTIONS, STATES
 from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect.settings.fit import LearnerFit, StateFigures
-from affect.types import ByteArray
+from affect.types import ByteArray, Calibration
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def facts(split: Split, answers: Floats) -> CardFacts:
         architecture="m:Net",
         parameters=1234567,
         megabytes=2.5,
-        temperature=1.25,
+        calibration=Calibration(1.25),
         weights_sha256="ab" * 32,
         data="FER2013.",
         licence="MIT",
@@ -116,7 +116,7 @@ def test_reliability_by_emotion_is_cross_fitted(facts: CardFacts, split: Split, 
     sure = answers.copy()
     sure[:, 4] = 0.0  # sad, never, and float16 has no less
     found = rows(card(replace(facts, answers=Answers(sure, split.labels))), "Calibration")
-    outputs = np.log(Calibration(1.25).taken_back(np.clip(sure, 1e-7, None)))
+    outputs = np.log(uncalibrated(np.clip(sure, 1e-7, None), Calibration(1.25)))
     crossed = calibration.cross_fitted(outputs, split.labels)
     expected = metrics.class_reliability(crossed, split.labels)
     assert [row[0] for row in found] == [e.value for e in EMOTIONS]

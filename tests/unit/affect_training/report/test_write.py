@@ -9,7 +9,7 @@ from affect_ensemble.plugin import SHIPPED
 from affect_training.cli.report import report as command
 from affect_training.data import FaceData, Split
 from affect_training.evaluation import calibration, metrics
-from affect_training.evaluation.calibration import Calibration
+from affect_training.evaluation.calibration import calibrated
 from affect_training.evaluation.metrics import Floats
 from affect_training.export.weights import export, exported_sha256
 from affect_training.report.facts import Answers, CardFacts
@@ -24,6 +24,7 @@ from affect.errors import MediaError, SettingsError
 from affect.inference.checkpoint import load_sidecar
 from affect.inference.device import Device
 from affect.plugins import PluginHost
+from affect.types import Calibration
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_a_run_is_judged_by_its_best_weights(trained: Path) -> None:
     best = max(subject.log, key=lambda row: row.accuracy)
     assert metrics.accuracy(subject.raw, subject.split.labels) == pytest.approx(best.accuracy, abs=0.05)
     assert subject.best_epoch in {row.epoch for row in subject.log if row.accuracy == best.accuracy}
-    assert np.allclose(subject.served, subject.calibration.probabilities(np.log(subject.raw)))
+    assert np.allclose(subject.served, calibrated(np.log(subject.raw), subject.calibration))
     crossed = calibration.cross_fitted(np.log(subject.raw), subject.split.labels, power=True)
     assert np.allclose(subject.honest, crossed, atol=1e-6)
     assert subject.facts.answers is not None
@@ -87,8 +88,8 @@ def test_a_backend_is_judged_as_users_get_it() -> None:
     subject = open_subject("cnn", tiny_faces(), "PublicTest", "cpu")
     assert subject.name == "cnn"
     sidecar = load_sidecar(Path(str(PluginHost().backends.get("cnn").weights)))
-    assert subject.calibration == calibration.Calibration(sidecar.temperature, sidecar.power)
-    back = subject.calibration.probabilities(np.log(subject.raw))
+    assert subject.calibration == Calibration(sidecar.temperature, sidecar.power)
+    back = calibrated(np.log(subject.raw), subject.calibration)
     assert np.allclose(back, subject.served, atol=1e-6)
     assert subject.log == ()
     assert "judged_on" in subject.provenance
