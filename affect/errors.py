@@ -114,6 +114,6 @@ class PolicyError(AffectError):
 
 
 class MediaError(AffectError):
-    """A file cannot be read as a picture or video."""
+    """Data cannot be used: a picture, a video, a label file or log, or too few faces for what was asked."""
 
     default_code = ErrorCode.BAD_MEDIA

@@ -120,7 +120,7 @@ class PluginHost:
         return validate_settings(spec.settings, values, f"plugins.{spec.name}")
 
     def strays(self) -> list[str]:
-        """Return what `[plugins]` names and nothing is called: misspelt tables, and entries of `allow` and `block`.
+        """Return names under `[plugins]` that match nothing: misspelt tables, and entries of `allow` and `block`.
 
         Tables are looked at only when all plugins are loaded: a plugin that is not may be the one they are for.
         """

@@ -58,18 +58,22 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
-    """A classifier of faces: seven logits from a crop."""
+    """A classifier of faces: seven logits from a crop.
+
+    Attributes:
+        weights: The weights file, if it ships one; its sidecar can then be read without loading torch.
+        opens: File suffix -> setting, as `{".json": "manifest"}`. Where such a file is named in place of a backend,
+            this backend is created, with that setting set to the file's path.
+        opens_without: Settings of `[plugins.NAME]` that are ignored when the backend is created from such a file.
+    """
 
     name: str
     create: Callable[[Context], "Backend"]
     summary: str
     settings: type[BaseModel] = NoSettings
     weights: Path | None = None
-    """The weights file, if it ships one; its sidecar can then be read without loading torch."""
     opens: Mapping[str, str] = field(default_factory=dict)
-    """`{".json": "manifest"}`: a file that ends so, named in place of a backend, is this one with that setting."""
     opens_without: tuple[str, ...] = ()
-    """Settings of `[plugins.NAME]` that do not hold for such a file; the others do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,9 +153,9 @@ def save_checkpoint(
         sidecar = sidecar.model_copy(update={"learner": before.learner})
     text = json.dumps(sidecar.model_dump(mode="json"), indent=2) + "\n"
     further = {weights.with_name(name): content for name, content in (beside or {}).items()}
-    _write_whole({**further, weights: data, sidecar_path(weights): text.encode()})
+    write_together({**further, weights: data, sidecar_path(weights): text.encode()})
     if sidecar.learner is None:
-        weights.with_name(f"{weights.stem}.learner.safetensors").unlink(missing_ok=True)
+        heads_path(weights).unlink(missing_ok=True)
     return sidecar
 
 
@@ -165,8 +165,17 @@ def _same_answers(one: Sidecar, other: Sidecar) -> bool:
     return same and same_calibration(one.calibration, other.calibration)
 
 
-def _write_whole(files: Mapping[Path, bytes]) -> None:
-    """Write files that belong together: each under another name first, then all take their places."""
+def heads_path(document: Path) -> Path:
+    """Return where the heads lie of a fit that is in a document, or in the sidecar of weights."""
+    return document.with_name(f"{document.stem}.learner.safetensors")
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: each under another name first, then all take their places.
+
+    Raises:
+        CheckpointError: One could not be written; what was there before is intact.
+    """
     partials = {path: path.with_name(f"{path.name}.partial") for path in files}
     try:
         for path, content in files.items():

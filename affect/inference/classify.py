@@ -1,4 +1,4 @@
-"""Crops -> calibrated probabilities: the one place where inputs are normalised and logits become probabilities."""
+"""Crops -> calibrated probabilities: inputs are normalised, logits divided by the temperature, and checked."""
 
 from dataclasses import dataclass
 

@@ -52,7 +52,7 @@ class TorchBackend:
 
     @property
     def power(self) -> float:
-        """The other number of its calibration."""
+        """Exponent of the calibration; 1 is temperature scaling alone."""
         return self.sidecar.power
 
     def logits_of(self, outputs: torch.Tensor) -> torch.Tensor:

@@ -104,20 +104,18 @@ class BackendFit:
 _ARRAYS = ("embedding", "readings", "mean", "std", "bias", "slope", "intercept", "rate")
 
 
-def save_heads(path: Path, heads: StateHeads) -> HeadsFile:
-    """Write heads as safetensors; returns what the document says of the file."""
+def pack_heads(name: str, heads: StateHeads) -> tuple[bytes, HeadsFile]:
+    """Return heads as the content of a safetensors file of that name, and what the document says of it."""
     tensors = {name: np.ascontiguousarray(getattr(heads, name), np.float32) for name in _ARRAYS}
     data = save(tensors, metadata={"states": json.dumps(heads.states), "readings": json.dumps(READINGS)})
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
-    return HeadsFile(
-        file=path.name,
+    facts = HeadsFile(
+        file=name,
         sha256=hashlib.sha256(data).hexdigest(),
         states=heads.states,
         embedding=heads.embedding.shape[1],
         readings=READINGS,
     )
+    return data, facts
 
 
 def load_heads(folder: Path, facts: HeadsFile) -> StateHeads:

@@ -17,7 +17,7 @@ from affect.hookspecs import hookimpl
 from affect.inference.checkpoint import InputSpec, load_sidecar, save_checkpoint, sidecar_path
 from affect.labels import STATES
 from affect.learner.fitted import FittedEstimator
-from affect.learner.heads import READINGS, StateHeads, save_heads
+from affect.learner.heads import READINGS, StateHeads, pack_heads
 from affect.plugins import PluginHost
 from affect.registry import BackendSpec
 from affect.session import new_session
@@ -70,7 +70,10 @@ def heads() -> StateHeads:
 
 
 def document(folder: Path, sha256: str | None, *, with_heads: bool = True) -> LearnerFit:
-    facts = save_heads(folder / "h.safetensors", heads()) if with_heads else None
+    facts = None
+    if with_heads:
+        content, facts = pack_heads("h.safetensors", heads())
+        (folder / "h.safetensors").write_bytes(content)
     return LearnerFit(
         backend="mine",
         weights_sha256=sha256,

@@ -25,7 +25,7 @@ class EveryEpoch(Checkpoint):
 
     Args:
         path: `last.ckpt` in the folder of the run.
-        keep: Every how manyth epoch is kept beside it as well (`affect_training.kept`); 0 keeps none.
+        keep: Keep every Nth epoch beside it as well (`affect_training.kept`); 0 keeps none.
     """
 
     def __init__(self, path: Path, keep: int = 0) -> None:

@@ -70,7 +70,7 @@ class Run:
         devices, nodes: Processes a machine and machines, for distributed training (Lightning's DDP).
         cache: Folder for parsed auxiliary sets; None parses them anew.
         faces: What is trained on, when another run with an equal `training_key` has put it together already.
-        keep: Every how manyth epoch stays in `epochs/`, to go back to; 0 keeps none.
+        keep: Keep every Nth epoch in `epochs/`, to go back to; 0 keeps none.
     """
 
     folder: Path

@@ -62,7 +62,7 @@ class StudySpec:
 
     def __post_init__(self) -> None:
         if "train.epochs" in self.space:
-            raise SettingsError("--search epochs: all trials last as long, --epochs N")
+            raise SettingsError("--search epochs: all trials run for the same number of epochs; set it with --epochs N")
         for key in ("train.select", "data.holdout"):
             if key in self.space:
                 raise SettingsError(f"--search {key}: trials must be judged alike; --set it for all")

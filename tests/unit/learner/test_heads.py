@@ -7,7 +7,8 @@ import pytest
 from affect.errors import CheckpointError
 from affect.labels import EMOTIONS, Emotion, LearnerState
 from affect.learner.evidence import FaceEvidence
-from affect.learner.heads import READINGS, StateHeads, load_heads, readings, save_heads
+from affect.learner.heads import READINGS, StateHeads, load_heads, pack_heads, readings
+from affect.settings.fit import HeadsFile
 from affect.types import FloatArray, HeadPose
 
 ROW: FloatArray = np.array([0.1, 0.0, 0.1, 0.1, 0.4, 0.1, 0.2], np.float32)
@@ -75,8 +76,14 @@ def test_heads_read_only_the_embedding_they_know() -> None:
     np.testing.assert_allclose(without.scores_of(FACE), without.scores_of(replace(FACE, embedding=None)))
 
 
+def saved(folder: Path, heads: StateHeads) -> HeadsFile:
+    content, facts = pack_heads("x.safetensors", heads)
+    (folder / facts.file).write_bytes(content)
+    return facts
+
+
 def test_heads_come_back_as_they_were_written(tmp_path: Path) -> None:
-    facts = save_heads(tmp_path / "x.safetensors", made())
+    facts = saved(tmp_path, made())
     assert facts.file == "x.safetensors"
     assert facts.embedding == 2
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
@@ -86,7 +93,7 @@ def test_heads_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    facts = save_heads(tmp_path / "x.safetensors", made())
+    facts = saved(tmp_path, made())
     with pytest.raises(CheckpointError, match="no such heads"):
         load_heads(tmp_path / "nowhere", facts)
     with pytest.raises(CheckpointError, match="sha256"):
@@ -101,7 +108,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_heads_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    facts = save_heads(tmp_path / "x.safetensors", replace(made(), slope=np.array([np.nan, 1.0])))
+    facts = saved(tmp_path, replace(made(), slope=np.array([np.nan, 1.0])))
     with pytest.raises(CheckpointError, match="slope is not finite"):
         load_heads(tmp_path, facts)
 

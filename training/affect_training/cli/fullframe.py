@@ -30,7 +30,7 @@ def fullframe(
     assignments: tuple[str, ...],
     json_file: Path | None,
 ) -> None:
-    """Lay labelled faces into whole pictures and run the whole pipeline with BACKEND (the configured one)."""
+    """Lay labelled faces into whole pictures and run the whole pipeline with BACKEND (default: the configured one)."""
     from affect.cli.main import parse_assignments
     from affect.pipeline import build_pipeline
     from affect.plugins import PluginHost

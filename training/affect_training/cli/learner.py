@@ -29,7 +29,9 @@ _data = click.option(
 )
 _backend = click.option("--backend", help="A registered backend or a .safetensors file; the configured one by default.")
 _device = click.option("--device", help="auto | cpu | cuda:N")
-_set = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As of `affect --set`.")
+_set = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting, as `affect --set` does."
+)
 
 
 @click.group()
@@ -170,7 +172,7 @@ def study(
     align: bool,
     json_file: Path | None,
 ) -> None:
-    """Fit on five parts of one split's people and score on another split; writes no fit."""
+    """Fit on one split's people, all and five times without a fifth, and score on another split; writes no fit."""
     from affect.plugins import PluginHost
     from affect_training.learner import fit as fitting
     from affect_training.learner.emission import PRIOR

@@ -92,7 +92,7 @@ class FaceData:
         sha256: Of what was read; FER+ votes are not in it.
         kind: How it comes.
         path: What was named, for messages; None for faces that come from no file.
-        names: Of pictures: the file of each row, with the row of its list; None of a CSV file.
+        names: File of each row (for lists, with the row of the list); None when the data is a CSV file.
     """
 
     splits: dict[str, Split]

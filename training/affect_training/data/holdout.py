@@ -32,7 +32,7 @@ def hold_out(data: FaceData, share: float) -> FaceData:
     split = data.split(training)
     chosen = _draw(split.labels, share)
     if not len(chosen):
-        raise SettingsError(f"data.holdout: {share} of {len(split)} faces is not one of any class; raise it")
+        raise SettingsError(f"data.holdout: {share} of {len(split)} faces holds out no face of any class; raise it")
     kept = np.setdiff1d(np.arange(len(split), dtype=np.int64), chosen)
     splits = {training: split.take(kept), held: split.take(chosen)}
     return replace(

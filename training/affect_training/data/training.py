@@ -14,7 +14,7 @@ class TrainingSet:
     """The faces that a run trains on.
 
     Attributes:
-        split: In their order; a batch names them by index.
+        split: The faces; batches hold indices into it.
         aux_sha256: {auxiliary set: of what was read}.
     """
 

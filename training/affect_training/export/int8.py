@@ -96,14 +96,17 @@ def quantise(original: Path, out: Path, spec: InputSpec, training: Split, valida
         model = onnx.load(str(made))
     faces = faces_of(validation.images, spec)
     partial = out.with_suffix(".partial")
-    onnx.save(model, str(partial))
-    before, logits_before = score(original, faces, validation)
-    after, logits_after = score(partial, faces, validation)
-    facts = {entry.key: entry.value for entry in onnx.load(str(original), load_external_data=False).metadata_props}
-    facts["affect.accuracy"] = json.dumps({"float32": before.accuracy, "int8": after.accuracy, "n": after.n})
-    onnx.helper.set_model_props(model, facts)
-    onnx.save(model, str(partial))
-    partial.replace(out)
+    try:
+        onnx.save(model, str(partial))
+        before, logits_before = score(original, faces, validation)
+        after, logits_after = score(partial, faces, validation)
+        facts = {entry.key: entry.value for entry in onnx.load(str(original), load_external_data=False).metadata_props}
+        facts["affect.accuracy"] = json.dumps({"float32": before.accuracy, "int8": after.accuracy, "n": after.n})
+        onnx.helper.set_model_props(model, facts)
+        onnx.save(model, str(partial))
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
     agreement = float((logits_before.argmax(1) == logits_after.argmax(1)).mean())
     quantised = OnnxScore(out, out.stat().st_size, after.accuracy, after.ci95, after.n, after.faces_per_s)
     return Int8Report(before, quantised, agreement, len(calibration))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from affect.errors import SettingsError
-from affect.inference.checkpoint import load_sidecar, sidecar_path
+from affect.inference.checkpoint import heads_path, load_sidecar, sidecar_path, write_together
 from affect.labels import LearnerState
 from affect.learner.estimator import Estimator, HmmEstimator
 from affect.learner.fitted import FittedEstimator
-from affect.learner.heads import BackendFit, StateHeads, save_heads
+from affect.learner.heads import BackendFit, StateHeads, pack_heads
 from affect.plugins import PluginHost
 from affect.settings import Settings
 from affect.settings.fit import LearnerFit, StateFigures
@@ -204,14 +204,16 @@ def write(fitted: Fitted, facts: LearnerFit, document: Path, *, sidecar: bool) -
 
     Returns:
         The document as written.
+
+    Raises:
+        CheckpointError: One of both could not be written; what was there before is intact.
     """
-    document.parent.mkdir(parents=True, exist_ok=True)
-    heads = save_heads(document.with_name(f"{document.stem}.learner.safetensors"), fitted.heads)
+    path = heads_path(document)
+    content, heads = pack_heads(path.name, fitted.heads)
     complete = facts.model_copy(update={"emission": dict(fitted.emission), "heads": heads})
     whole = load_sidecar(document).model_copy(update={"learner": complete}) if sidecar else complete
-    partial = document.with_name(document.name + ".partial")
-    partial.write_text(json.dumps(whole.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-    partial.replace(document)
+    text = json.dumps(whole.model_dump(mode="json"), indent=2) + "\n"
+    write_together({path: content, document: text.encode()})
     return complete
 
 

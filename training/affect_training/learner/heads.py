@@ -74,7 +74,7 @@ def fit_heads(faces: LabelledFaces, options: HeadOptions | None = None) -> State
         options: How.
 
     Raises:
-        ValueError: There are fewer people than calibration folds.
+        MediaError: There are fewer people than calibration folds.
     """
     options = options or HeadOptions()
     space = _space(faces, options)
@@ -112,7 +112,11 @@ def fit_heads(faces: LabelledFaces, options: HeadOptions | None = None) -> State
 
 
 def people_folds(people: Ints, count: int) -> list[Ints]:
-    """Divide rows into parts of whole people, about equally many rows each; the same parts every time."""
+    """Divide rows into parts of whole people, about equally many rows each; the same parts every time.
+
+    Raises:
+        MediaError: There are fewer people than parts.
+    """
     from sklearn.model_selection import GroupKFold
 
     there = len(np.unique(people))

@@ -22,7 +22,7 @@ class Row:
     Attributes:
         facts: Of its card.
         single, mirror: Contents of `evaluate --json`, one view and two.
-        unseen: The same, one view, of the faces that share no photograph with Training.
+        unseen: The same, one view (of an ensemble as it votes), of the faces that share no photograph with Training.
         whole: Contents of `fullframe --json`.
         speed: `{"batch_1": ms a face, "batch_8": …, "device": …}`.
     """

@@ -86,7 +86,7 @@ def open_subject(
     if names_run(name):
         return _of_run(Path(name), data, split_name, device, evaluations, about)
     if about:
-        raise SettingsError(f"--about is for the folder of a run; {name} says itself what it has seen")
+        raise SettingsError(f"--about is for the folder of a run; {name} already says what it was trained on")
     return _of_backend(name, split_name, _faces(data, split_name), device, evaluations)
 
 

@@ -24,7 +24,7 @@ class MirrorBackend:
 
     @property
     def power(self) -> float:
-        """The other number of the calibration, for those who judge it."""
+        """Exponent of the calibration; 1 is temperature scaling alone. Optional: for those who judge the backend."""
         return float(getattr(self.inner, "power", 1.0))
 
     def predict(self, faces: torch.Tensor) -> torch.Tensor:

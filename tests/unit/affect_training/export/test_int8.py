@@ -31,6 +31,19 @@ def test_the_int8_twin_is_measured_next_to_the_original(exported: Exported, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.int8.onnx"]
 
 
+def test_what_cannot_be_scored_leaves_no_file(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(int8, "score", fail)
+    spec, run = exported.sidecar.input, exported.run
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        quantise(exported.report.path, tmp_path / "a.onnx", spec, run.training, run.validation)
+    assert not list(tmp_path.iterdir())
+
+
 def test_calibration_takes_as_many_of_each_emotion_as_there_are() -> None:
     split = tiny_split(70, 0)
     rows = calibration_rows(split.take(np.flatnonzero((split.labels != 1) | (np.arange(70) < 14))), 35)

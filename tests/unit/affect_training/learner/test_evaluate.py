@@ -11,8 +11,8 @@ from affect_training.learner.evaluate import evaluate
 from affect_training.learner.labels import LabelledSet, read_labelled
 from click.testing import CliRunner
 
-from affect.errors import MediaError, SettingsError
-from affect.inference.checkpoint import load_sidecar, sidecar_path
+from affect.errors import CheckpointError, MediaError, SettingsError
+from affect.inference.checkpoint import heads_path, load_sidecar, sidecar_path
 from affect.labels import LearnerState
 from affect.plugins import PluginHost
 from affect.settings import Settings
@@ -91,6 +91,40 @@ def test_a_backend_without_weights_needs_out(toy: Path, toy_faces: Path, tmp_pat
     assert report["fitted"]["heads"] is True
     assert report["auc"]["boredom"] > 0.8  # by its probabilities: there is no embedding
     assert sidecar_path(toy).is_file()
+
+
+@pytest.mark.parametrize("what", ["gone", "of other weights"])
+def test_a_fit_that_is_of_no_use_is_made_again(toy: Path, toy_faces: Path, what: str) -> None:
+    fit = ["fit", "--data", str(toy_faces), "--backend", "toy", "--no-check", *COMMON]
+    call(*fit)
+    if what == "gone":
+        heads_path(toy).unlink()
+    else:
+        facts = json.loads(sidecar_path(toy).read_bytes())
+        facts["learner"]["weights_sha256"] = "0" * 64
+        sidecar_path(toy).write_text(json.dumps(facts))
+    evaluate = ["evaluate", "--data", str(toy_faces), "--split", "val", "--backend", "toy", *COMMON]
+    with pytest.raises(CheckpointError, match="run `affect-train learner fit`"):
+        call(*evaluate)
+    call(*fit)
+    call(*evaluate)
+
+
+def test_a_full_disk_leaves_the_fit_as_it_was(toy: Path, toy_faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = ["fit", "--data", str(toy_faces), "--backend", "toy", "--no-check", *COMMON]
+    call(*fit)
+    files = {path.name: path.read_bytes() for path in toy.parent.iterdir()}
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name.startswith("toy.json"):
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match="what was there before is intact"):
+        call(*fit)
+    assert {path.name: path.read_bytes() for path in toy.parent.iterdir()} == files
 
 
 def test_people_in_a_row_remember(toy: Path, toy_faces: Path, toy_settings: Settings) -> None:
