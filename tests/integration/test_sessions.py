@@ -216,3 +216,16 @@ async def test_a_session_nobody_returns_to_ends_and_is_forgotten(serve: Serve, g
         last = session.ring[-1].data
         assert (last.state, last.phase, last.reason) == ("surprise", "offset", "session_end")
         assert not session.consent
+
+
+async def test_a_stop_ends_what_is_open_and_goes_away(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_skew_s": 100}}) as service, peer(service) as p, peer(service) as tutor:
+        await p.consented(session="s-13", observations=True)
+        await tutor.hello(roles=["tutor"], session="s-13")
+        await surprise(p, grey_jpeg)
+        stop = asyncio.create_task(service.stop())
+        for listening in (p, tutor):
+            assert await listening.closed() == 1001  # they come again; after 1000 they would not
+            last = listening.seen[-1]["event"]["data"]
+            assert (last["state"], last["phase"], last["reason"]) == ("surprise", "offset", "session_end")
+        await stop
