@@ -101,6 +101,18 @@ def test_sessions_look_for_faces_at_different_times(make_host: MakeHost) -> None
     assert again == times[0]  # by name, not by chance
 
 
+@pytest.mark.parametrize(("switch_s", "absent_s"), [(2.0, 7.0), (7.0, 2.0)])
+def test_another_face_is_followed_only_after_both_times(make_host: MakeHost, switch_s: float, absent_s: float) -> None:
+    settings = Settings.model_validate({"vision": {"switch_s": switch_s}, "learner": {"absent_s": absent_s}})
+    tracker = new_session("anna", settings, make_host()).tracker
+    tracker.detected(0.0, [Detection(BOX, None, 1.0)])
+    followed = []
+    for t in range(1, 9):
+        tracker.detected(float(t), [Detection(BOX + 300, None, 1.0)])  # somebody else
+        followed.append(tracker.followed)
+    assert followed == [1] * 6 + [2] * 2
+
+
 def test_an_unknown_estimator_is_an_error(make_host: MakeHost) -> None:
     settings = Settings.model_validate({"learner": {"estimator": "hhm"}})
     with pytest.raises(PluginError, match=r"no estimator 'hhm'; did you mean 'hmm'\?"):

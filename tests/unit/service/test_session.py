@@ -26,7 +26,7 @@ from affect.service.protocol import (
 from affect.service.session import ServiceSession
 from affect.session import new_session
 from affect.settings import Settings
-from affect.types import Face, FrameFaces
+from affect.types import Detection, Face, FrameFaces
 
 BOX = np.array([10, 10, 90, 90], np.float32)
 
@@ -175,6 +175,22 @@ async def test_a_revocation_forgets_what_faces_told_and_the_host_may_go_on(
     np.testing.assert_allclose(model.estimator.advance(model.t), rates, rtol=1e-6)
     session.host(None, "typed_frustration")
     assert kinds(published)[-1] == ("frustration", "onset")
+
+
+async def test_a_revocation_forgets_the_tracks(session: ServiceSession, engine: HeldEngine) -> None:
+    push(session, 1)
+    await settle()
+    engine.jobs[0][0].tracker.detected(0.1, [Detection(BOX, None, 1.0)])
+    engine.answer(0)
+    await settle()
+    session.set_consent(granted=False)
+    session.set_consent(granted=True)
+    push(session, 2)
+    await settle()
+    before, after = (job.tracker for job, _ in engine.jobs)
+    assert (len(before.visible), before.followed) == (1, 1)
+    assert (len(after.visible), after.followed) == (0, None)
+    assert after.settings is before.settings
 
 
 async def test_what_the_host_opened_ends_without_a_camera(
