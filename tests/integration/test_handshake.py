@@ -7,48 +7,55 @@ import urllib.request
 from typing import Any
 
 import pytest
-from support.wire import Serve, peer
+from support.wire import Peer, Serve, peer
 from websockets.exceptions import InvalidStatus
 
+from affect.plugins import PluginHost
 from affect.service.server import AffectService
+from affect.settings import PluginSettings
+
+
+def first(**fields: Any) -> str:
+    """A hello that would be accepted, but for these fields."""
+    return json.dumps({"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], **fields})
 
 
 @pytest.mark.parametrize(
-    ("first", "code"),
+    ("said", "close", "code"),
     [
-        ('{"type": "ping"}', 4400),
-        ("not json", 4400),
-        ('{"type": "hello", "protocol": "affect.v9", "client": "x", "roles": ["tutor"]}', 4426),
-        ('{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": []}', 4400),
-        (
-            '{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], "session": "../x"}',
-            4400,
-        ),
-        (
-            '{"type": "hello", "protocol": "affect.v1", "client": "x", "roles": ["tutor"], "session": "gone", '
-            '"resume": {"after": 0}}',
-            4404,
-        ),
+        ('{"type": "ping"}', 4400, "bad_hello"),
+        (b"\x01\x01\x00\x02{}", 4400, "bad_hello"),
+        ("not json", 4400, "bad_message"),
+        ('{"type": "hallo"}', 4400, "unknown_type"),
+        (first(protocol="affect.v9"), 4426, "version"),
+        (first(roles=[]), 4400, "bad_message"),
+        (first(session="../x"), 4400, "bad_message"),
+        (first(client="x" * 201), 4400, "bad_message"),
+        (first(session="gone", resume={"after": 0}), 4404, "no_session"),
     ],
 )
-async def test_bad_hello_has_its_close_code(serve: Serve, first: str, code: int) -> None:
+async def test_a_bad_hello_has_its_codes(serve: Serve, said: str | bytes, close: int, code: str) -> None:
     async with serve() as service, peer(service) as p:
-        await p.socket.send(first)
-        assert await p.closed() == code
-        (error,) = p.of("error")
-        assert error["fatal"] is True
+        await p.socket.send(said)
+        await refused(p, close, code)
+
+
+async def refused(p: Peer, close: int, code: str) -> None:
+    """It is told why, and nothing else, then closed."""
+    assert await p.closed() == close
+    assert [(m["type"], m["code"], m["fatal"]) for m in p.seen] == [("error", code, True)]
 
 
 async def test_hello_timeout(serve: Serve) -> None:
-    async with serve({"service": {"hello_timeout_s": 0.2}}) as service, peer(service) as p:
-        assert await p.closed() == 4408
+    async with serve({"service": {"hello_timeout_s": 1.0}}) as service, peer(service) as p:
+        await refused(p, 4408, "hello_timeout")
 
 
 async def test_token(serve: Serve) -> None:
     async with serve({"service": {"token": "secret"}}) as service:
         async with peer(service) as p:
-            await p.send("hello", protocol="affect.v1", client="x", roles=["tutor"], token="wrong")
-            assert await p.closed() == 4401
+            await p.socket.send(first(token="wrong"))
+            await refused(p, 4401, "unauthorized")
         async with peer(service) as p:
             await p.hello(token="secret")
         async with peer(service, additional_headers={"Authorization": "Bearer secret"}) as p:
@@ -62,7 +69,15 @@ async def test_service_without_backend_says_so(serve: Serve) -> None:
         assert status == 503
         assert body["reason"] == "weights are missing"
         async with peer(service) as p:
-            assert await p.closed() == 4503
+            await refused(p, 4503, "backend_unavailable")
+
+
+async def test_an_estimator_that_cannot_be_made_any_more_refuses_its_session(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p:
+        settings = PluginSettings.model_validate({"hmm": {"tau_c_s": -1}})
+        service.host = PluginHost(settings)  # at the start it would have been noticed
+        await p.socket.send(first())
+        await refused(p, 1011, "bad_setting")
 
 
 async def test_foreign_origin_is_turned_away(serve: Serve) -> None:
@@ -83,15 +98,18 @@ async def test_http_door(serve: Serve) -> None:
         page = await asyncio.to_thread(urllib.request.urlopen, f"{service.url}")
         with page:
             assert b"<!doctype html>" in page.read().lower()
-            assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+            words = [rule.split() for rule in page.headers["Content-Security-Policy"].split(";")]
+    rules = {name: set(allowed) for name, *allowed in words}
+    assert rules["default-src"] == {"'self'"}
+    assert rules["connect-src"] == {"'self'", "ws:", "wss:"}  # no other host but by websocket
+    assert rules["frame-ancestors"] == {"'none'"}
 
 
 async def test_too_many_sessions(serve: Serve) -> None:
     async with serve({"service": {"max_sessions": 1}}) as service, peer(service) as p, peer(service) as q:
         await p.hello()
-        await q.send("hello", protocol="affect.v1", client="x", roles=["tutor"])
-        assert await q.closed() == 1013
-        assert q.of("error")[0]["code"] == "too_many_sessions"
+        await q.socket.send(first())
+        await refused(q, 1013, "too_many_sessions")
 
 
 def _get(service: AffectService, path: str) -> tuple[int, dict[str, Any]]:
@@ -134,7 +152,7 @@ async def test_without_a_subprotocol_there_is_no_handshake(serve: Serve) -> None
 
 async def test_who_only_listens_has_no_other_role(serve: Serve) -> None:
     async with serve() as service, peer(service, subprotocols=["cloudevents.json"]) as p:
-        await p.send("hello", protocol="affect.v1", client="x", roles=["learner", "tutor"])
+        await p.socket.send(first(roles=["learner", "tutor"]))
         assert await p.closed() == 4403
         assert p.seen == []  # nothing but CloudEvents, not even the error
 

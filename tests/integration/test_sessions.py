@@ -73,6 +73,8 @@ async def test_a_second_learner_socket_replaces_the_first(serve: Serve) -> None:
         await old.hello(session="s-4")
         await new.hello(session="s-4")
         assert await old.closed() == 4409
+        (error,) = old.of("error")
+        assert (error["code"], error["fatal"]) == ("replaced", True)
 
 
 async def test_resume_of_another_run_gets_everything(serve: Serve, grey_jpeg: bytes) -> None:
