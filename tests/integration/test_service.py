@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidMessage
 from websockets.typing import Subprotocol
 
 from affect.errors import SettingsError
+from affect.labels import LearnerState
 from affect.service.protocol import SUBPROTOCOL
 from affect.service.server import AffectService
 
@@ -170,15 +171,68 @@ def flood(service: AffectService, opcode: int, text: str, seconds: float) -> soc
     return deaf
 
 
-@pytest.mark.parametrize(("opcode", "text"), [(1, '{"type": "ping", "id": 1}'), (9, "x" * 125)])
-async def test_who_never_reads_is_cut_off(serve: Serve, opcode: int, text: str) -> None:
-    table = {"service": {"heartbeat_s": 0.5, "max_messages": 1e6, "outbox": 10**6}}
-    async with serve(table) as service:
-        deaf = await asyncio.to_thread(flood, service, opcode, text, 20.0)
-        deaf.close()
-        async with asyncio.timeout(10):
+async def cut_off(service: AffectService, deaf: socket.socket) -> None:
+    """Wait until the service let go of the only socket, whose own end stays open so long."""
+    try:
+        async with asyncio.timeout(30):
             while service.health()["sockets"]:
                 await asyncio.sleep(0.1)
+    finally:
+        deaf.close()
+
+
+async def test_who_never_reads_is_cut_off_at_two_megabytes(serve: Serve) -> None:
+    async with serve({"service": {"heartbeat_s": 1000}}) as service:
+        await cut_off(service, await asyncio.to_thread(flood, service, 9, "x" * 125, 60.0))
+
+
+async def test_who_never_reads_is_cut_off_after_a_heartbeat(serve: Serve) -> None:
+    # No ping of ours goes out any more once the buffer is full, so that none is missed.
+    async with serve({"service": {"heartbeat_s": 3, "outbox": 10**6}}) as service:
+        deaf = await asyncio.to_thread(flood, service, 1, "", 0.0)  # says hello, no more
+        async with asyncio.timeout(30):
+            while not service.sessions:
+                await asyncio.sleep(0.01)
+        (session,) = service.sessions.values()
+        for _ in range(8000):  # 1 kB each; buffers of the system take the first megabytes
+            session.correct(None, LearnerState.BOREDOM)
+        await cut_off(service, deaf)
+
+
+async def test_a_full_outbox_is_told_and_nothing_is_lost(serve: Serve) -> None:
+    async with serve({"service": {"outbox": 8}}) as service:
+        async with peer(service) as p:
+            await p.hello(roles=["tutor"], session="s-full")
+            await p.until("snapshot")
+            learner = service.sessions["s-full"]
+            for _ in range(10):  # nothing is sent meanwhile
+                learner.correct(None, LearnerState.BOREDOM)
+            assert await p.closed() == 1013
+            (error,) = p.of("error")
+            assert (error["code"], error["fatal"]) == ("slow_consumer", True)
+            heard = [m["event"]["data"]["seq"] for m in p.of("event")]
+        last = learner.learner.numbering.seq
+        async with peer(service) as p:
+            await p.hello(roles=["tutor"], session="s-full", resume={"after": len(heard)})
+            await p.until("event", lambda m: m["event"]["data"]["seq"] == last)
+            assert heard + [m["event"]["data"]["seq"] for m in p.of("event")] == list(range(1, last + 1))
+
+
+async def test_a_defect_costs_one_socket_and_is_logged(
+    serve: Serve, grey_jpeg: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve() as service, peer(service) as p, peer(service) as q:
+        await p.consented(session="s-defect", observations=True)
+        learner = service.sessions["s-defect"].learner
+        with monkeypatch.context() as patch:
+            patch.setattr(learner, "estimate", "no estimate")  # a snapshot of it is impossible
+            await q.send("hello", protocol=SUBPROTOCOL, client="x", roles=["tutor"], session="s-defect")
+            assert await q.closed() == 1011
+        await p.frame(grey_jpeg, 0.0)
+        await p.until("observation")
+    (told,) = [record for record in caplog.records if record.name == "affect.service.server"]
+    assert told.getMessage() == "connection failed"
+    assert told.exc_info is not None
 
 
 async def test_who_never_reads_does_not_hold_up_the_end(serve: Serve, tmp_path: Path) -> None:
@@ -186,13 +240,13 @@ async def test_who_never_reads_does_not_hold_up_the_end(serve: Serve, tmp_path: 
         "service": {"heartbeat_s": 1000, "max_messages": 1e6, "outbox": 10**6},
         "plugins": {"sinks": ["jsonl"], "jsonl": {"folder": str(tmp_path)}},
     }
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         async with serve(table) as service, peer(service) as p:
+            await p.hello(session="s-flushed")  # before the flood, which keeps a slow machine busy
             deaf = await asyncio.to_thread(flood, service, 1, '{"type": "ping", "id": 1}', 3.0)
             stranger = await asyncio.open_connection("127.0.0.1", service.port)
-            await p.hello(session="s-flushed")
             await p.send("correct", state="boredom")
-            await p.until("event", lambda m: m["event"]["data"]["phase"] == "onset")
+            await p.until("event", lambda m: m["event"]["data"]["phase"] == "onset", timeout=60)
             await service.stop()
             assert "session_end" in (tmp_path / "s-flushed.events.jsonl").read_text("utf-8")
     deaf.close()
