@@ -164,6 +164,7 @@ class Connection:
             raise ProtocolError(f"no session {message.session!r} to resume", code=ErrorCode.NO_SESSION)
         session = self._service.open_session(message.session)
         self._session = session
+        self._service.welcomed(message.client, message.roles)
         same_run = resume is not None and resume.run in (None, session.learner.numbering.run)
         self._socket.protocol.max_message_size = service.max_message_bytes  # who is let in may send pictures
         self._greet(session, message, resumed=known and same_run)

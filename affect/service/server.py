@@ -7,7 +7,7 @@ import ssl
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -28,6 +28,8 @@ from affect.sinks import SinkFanout
 
 log = logging.getLogger(__name__)
 
+_TOLD = 100
+"""Clients that are logged, each once: the log is not theirs to fill, and no record of who came when."""
 _TIMER_S = 1.0
 _STOP_S = 2.0
 _WRITE_LIMIT = 2**17  # bytes that wait for a peer before we wait for it too
@@ -55,6 +57,7 @@ class AffectService:
         self.settings, self.host, self.engine, self.reason = settings, host, engine, reason
         self.sessions: dict[str, ServiceSession] = {}
         self._sinks = SinkFanout(host)
+        self._clients: set[tuple[str, str]] = set()
         self._per_address: Counter[str] = Counter()
         self._sockets: set[ServerConnection] = set()
         self._deaf_since: dict[ServerConnection, float] = {}
@@ -172,6 +175,13 @@ class AffectService:
         session = ServiceSession(learner, self.engine, self.settings.service, self._publish)
         self.sessions[name] = session
         return session
+
+    def welcomed(self, client: str, roles: Iterable[str]) -> None:
+        """Log which client was let in as what; nothing of its session."""
+        told = client, "+".join(sorted(set(roles)))
+        if told not in self._clients and len(self._clients) < _TOLD:
+            self._clients.add(told)
+            log.info("client %r as %s", *told)
 
     def _publish(self, session: str, event: CloudEvent) -> None:
         self._sinks.write(session, event.model_dump(mode="json"))

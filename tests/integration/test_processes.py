@@ -61,7 +61,7 @@ async def test_a_real_face_becomes_events_through_a_real_process(port: int) -> N
     frames = moving_face(320, 240, 30)
     # The frames begin anew after the last one: the face jumps, and on a slow machine for longer than 1.5 s.
     with service(port, "--set", "vision.lost_s=60") as process:
-        async with AffectClient(f"ws://127.0.0.1:{port}/ws", observations=True) as client:
+        async with AffectClient(f"ws://127.0.0.1:{port}/ws", session="s-anna", observations=True) as client:
             await client.consent()
             started = time.monotonic()
             observations: list[ObservationMessage] = []
@@ -93,6 +93,10 @@ async def test_a_real_face_becomes_events_through_a_real_process(port: int) -> N
         assert "presence" in kinds
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+        assert process.stdout is not None
+        told = process.stdout.read()
+        assert "INFO affect.service.server: client 'affect-client/" in told
+        assert "s-anna" not in told
 
 
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)])
