@@ -15,6 +15,8 @@ from affect.settings import Settings
 
 pytestmark = pytest.mark.browser
 _LONG_MS = 60_000
+_DRAWN = """c => c.width > 0 &&
+    c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 === 3 && v > 0)"""
 
 
 @pytest.fixture
@@ -74,25 +76,30 @@ async def test_from_the_webcam_to_an_event_on_screen(page: Page, artefacts: Path
     await expect(page.locator("#latency")).to_have_text(re.compile(r"\d"))
     await expect(page.locator("#backend")).to_have_text("compact")
     # The overlay really has something drawn: a box and landmarks.
-    drawn = await page.locator("#overlay").evaluate(
-        "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 === 3 && v > 0)"
-    )
-    assert drawn
+    assert await page.locator("#overlay").evaluate(_DRAWN)
     await expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("percent"), timeout=10_000)
     await page.screenshot(path=artefacts / "page-light.png", full_page=True)
     await page.emulate_media(color_scheme="dark")
     await page.screenshot(path=artefacts / "page-dark.png", full_page=True)
 
 
-async def test_withdrawing_consent_stops_the_camera(page: Page, service: AffectService) -> None:
+async def test_withdrawing_consent_stops_the_camera_and_clears_the_picture(page: Page, service: AffectService) -> None:
+    overlay, known = page.locator("#overlay"), page.locator("#emotions [role=meter]:not([aria-valuetext='not known'])")
     await page.locator("#consent-start").click()
     await expect(page.locator("#events li.event[data-state='presence']").first).to_be_visible(timeout=_LONG_MS)
+    async with asyncio.timeout(60):
+        while not await overlay.evaluate(_DRAWN):
+            await asyncio.sleep(0.05)
     await page.locator("#withdraw").click()
     await expect(page.locator("#consent-start")).to_be_visible()
+    await expect(page.locator("#running")).to_be_hidden()
     assert await page.locator("#video").evaluate("v => v.srcObject === null")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while any(session.consent for session in service.sessions.values()):
             await asyncio.sleep(0.05)
+    # Nor has an answer that was on its way brought anything back.
+    assert not await overlay.evaluate(_DRAWN)
+    assert await known.count() == 0
 
 
 async def test_works_with_the_keyboard_alone(page: Page) -> None:
