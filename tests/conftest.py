@@ -1,17 +1,21 @@
-"""Fixtures that all tests share: the public-domain photograph, faces in frames, a fake pipeline."""
+"""Fixtures that all tests share: the public-domain photograph, faces in frames, a fake pipeline and its service."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from support.engine import Engine
+from support.wire import Serve
 
 from affect.inference.device import Device
 from affect.pipeline import Pipeline, build_engine
 from affect.plugins import PluginHost
+from affect.service.server import AffectService
 from affect.settings import Settings
 from affect.testing import FakeBackend, FakeDetector
 from affect.types import ByteArray
@@ -84,3 +88,21 @@ def fake_engine(fake_backend: FakeBackend) -> Iterator[Engine]:
     engine = build_engine(pipeline, settings)
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def serve(fake_engine: Engine) -> Serve:
+    """Start a service: `async with serve(settings, engine) as service`."""
+
+    @asynccontextmanager
+    async def start(
+        settings: dict[str, Any] | None = None, engine: Any = fake_engine, reason: str = ""
+    ) -> AsyncIterator[AffectService]:
+        merged = Settings.model_validate(
+            {**(settings or {}), "service": {"port": 0, **(settings or {}).get("service", {})}}
+        )
+        service = AffectService(merged, PluginHost(merged.plugins), engine, reason)
+        async with service.running():
+            yield service
+
+    return start

@@ -413,13 +413,17 @@ export class AffectClient extends EventTarget {
   }
 
   /**
-   * End the session and disconnect.
+   * End the session and disconnect; nothing connects again but `connect()`. Where no socket is open, as while
+   * reconnecting, the service cannot be told: it ends the session by itself, `service.resume_s` after the last socket
+   * left (300 s), and whoever connects this client again before that takes its grant back first.
    * @param {string} [reason]
    */
   bye(reason) {
-    this.#send({ type: "bye", reason });
-    this.#socket?.close(NORMAL);
-    this.#disconnected(NORMAL, reason ?? "");
+    const socket = this.#socket;
+    // Not only after the welcome: the service hears what comes right after the hello, which an open socket has sent.
+    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "bye", reason }));
+    socket?.close(NORMAL);
+    this.#disconnected(NORMAL, reason ?? "", this.#consent && { type: "consent", granted: false });
   }
 
   #sendHello() {
@@ -519,8 +523,9 @@ export class AffectClient extends EventTarget {
   /**
    * @param {number} code
    * @param {string} reason
+   * @param {Consent | null} [consent] What to remember when it is over for good.
    */
-  #disconnected(code, reason) {
+  #disconnected(code, reason, consent = null) {
     this.#socket = null;
     clearInterval(this.#heartbeatTimer);
     clearTimeout(this.#welcomeTimer);
@@ -529,7 +534,7 @@ export class AffectClient extends EventTarget {
     const explanation = CLOSE_EXPLANATIONS[code] ?? `The connection was closed with code ${code}.`;
     if (code === NORMAL || code === NO_SESSION) this.#forgetEvents();
     if (FINAL_CODES.has(code)) {
-      this.#consent = null;
+      this.#consent = consent;
       this.#tell({ state: "closed", code, reason, explanation });
       return;
     }
