@@ -55,7 +55,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def settings_of(ctx: click.Context, **overrides: Any) -> Loaded:
-    """Load settings with `--config`, `--set` and a command's own options; dashes in names stand for dots."""
+    """Load settings with `--config`, `--set` and a command's own options; `__` in their names stands for a dot."""
     config, assignments = ctx.find_root().obj
     chosen = parse_assignments(assignments)
     names = {"backend": "inference.backend", "device": "inference.device", "detector": "vision.detector"}
