@@ -3,9 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from affect.errors import ErrorCode, SettingsError
+from affect.labels import LearnerState
 from affect.settings import Settings
+from affect.settings.learner import EventSettings, Timing
 from affect.settings.load import leaves, load_settings, parse_value
 
 
@@ -220,8 +223,53 @@ def test_leaves_are_all_keys_in_order_with_values_and_sources() -> None:
     assert tables == {"vision", "inference", "learner", "service", "plugins"}
 
 
-def test_every_leaf_can_be_set_by_its_key() -> None:
-    for key, value, _ in leaves(Settings()):
-        loaded = load_settings(None, {key: value}, {})
-        assert loaded.settings == Settings(), key
-        assert value is None or loaded.origin(key) == "command line"
+EVEN = dict.fromkeys(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"), 0.5)
+TIMING = EventSettings().timing
+# Leaves that are neither numbers nor switches: what is given, and what the settings then hold.
+GIVEN: dict[str, tuple[Any, Any]] = {
+    "vision.detector": ("haar", "haar"),
+    "inference.backend": ("cnn", "cnn"),
+    "inference.device": ("cpu", "cpu"),
+    "inference.precision": ("float32", "float32"),
+    "learner.estimator": ("hmm", "hmm"),
+    "learner.fit": ("a/fit.json", Path("a/fit.json")),
+    "learner.circumplex.valence": (EVEN, EVEN),
+    "learner.circumplex.arousal": (EVEN, EVEN),
+    "learner.events.timing": (
+        {"boredom": {"dwell_s": 7, "cooldown_s": 8}},
+        {**TIMING, LearnerState.BOREDOM: Timing(dwell_s=7, cooldown_s=8)},
+    ),
+    "learner.events.actionable": (["boredom"], (LearnerState.BOREDOM,)),
+    "service.host": ("localhost", "localhost"),
+    "service.page": ("pages", "pages"),
+    "service.token": ("s3cret", SecretStr("s3cret")),
+    "service.origins": (["https://a.example"], ("https://a.example",)),
+    "service.tls_certificate": ("a.pem", Path("a.pem")),
+    "service.tls_key": ("b.pem", Path("b.pem")),
+    "service.context": ("research", "research"),
+    "service.jurisdiction": ("DE", "DE"),
+    "plugins.allow": (["builtin"], ("builtin",)),
+    "plugins.block": (["template"], ("template",)),
+    "plugins.prefer": ({"cnn": "mine"}, {"cnn": "mine"}),
+    "plugins.sinks": (["jsonl"], ("jsonl",)),
+}
+
+
+def other(key: str, value: object) -> tuple[Any, Any]:
+    """Return what to give for a leaf so that it is not its default, and what the settings then hold."""
+    if key in GIVEN:
+        return GIVEN[key]
+    assert isinstance(value, int | float), f"{key}: say in GIVEN what else it may be"
+    changed = not value if isinstance(value, bool) else value + (1 if isinstance(value, int) else 0.01)
+    return changed, changed
+
+
+def test_every_leaf_can_be_set_by_its_key_and_changes_nothing_else() -> None:
+    defaults = {key: value for key, value, _ in leaves(Settings())}
+    assert set(GIVEN) <= set(defaults)
+    for key, value in defaults.items():
+        given, held = other(key, value)
+        assert held != value, key
+        loaded = load_settings(None, {key: given}, {})
+        assert {k: v for k, v, _ in leaves(loaded.settings)} == {**defaults, key: held}, key
+        assert loaded.origin(key) == "command line"
