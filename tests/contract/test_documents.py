@@ -153,7 +153,9 @@ def test_the_model_cards_and_their_table_are_of_the_figures_and_weights_that_are
     shutil.copytree(MODELS / "figures", tmp_path / "figures")
     result = CliRunner().invoke(models, ["--no-measure", "-o", str(tmp_path)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    for made in sorted(tmp_path.glob("*.md")):
+    written = sorted(tmp_path.glob("*.md"))
+    assert [made.name for made in written] == sorted(card.name for card in MODELS.glob("*.md"))
+    for made in written:
         assert made.read_text("utf-8") == (MODELS / made.name).read_text("utf-8"), made.name
 
 
