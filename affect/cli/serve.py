@@ -1,6 +1,11 @@
-"""`affect serve`: builds the pipeline, starts the service, and stops it cleanly on Ctrl-C or SIGTERM."""
+"""`affect serve`: builds the pipeline, starts the service, and stops it cleanly on Ctrl-C or SIGTERM.
+
+When the GPU breaks it stops as well, with an error: only a new process can use it again, and whoever supervises this
+one starts it.
+"""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -9,19 +14,21 @@ import webbrowser
 
 import click
 
-from affect.errors import AffectError, ErrorCode
+from affect.errors import AffectError, BackendError, ErrorCode
 from affect.pipeline import build_engine, build_pipeline
 from affect.plugins import PluginHost
 from affect.service.auth import check_bind
 from affect.service.server import AffectService
 from affect.settings import Settings
 
+_LOOK_S = 1.0  # between looks whether the engine still works
+
 
 def run(settings: Settings, *, open_page: bool) -> None:
     """Serve until a signal comes.
 
     Raises:
-        AffectError: A setting is wrong or the backend could not be created.
+        AffectError: A setting is wrong, the backend could not be created, or the device broke while it served.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("websockets").setLevel(logging.WARNING)
@@ -57,7 +64,11 @@ async def _serve(service: AffectService, *, open_page: bool) -> None:
         sys.stdout.flush()
         if open_page and _has_desktop():
             webbrowser.open(service.url)
-        await stop.wait()
+        while not (stop.is_set() or service.unavailable):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_S)
+    if not stop.is_set():
+        raise BackendError(service.unavailable, code=ErrorCode.BACKEND_UNAVAILABLE)
     click.echo("stopped")
 
 

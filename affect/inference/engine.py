@@ -2,9 +2,11 @@
 
 The engine knows nothing of faces: it is given `prepare` (run in parallel on a few threads, one job each: decoding)
 and `process` (run on its own thread, a batch of prepared jobs: everything on the device). A job whose preparation
-fails never reaches the batch; `process` returns one result or error a job.
+fails never reaches the batch; `process` returns one result or error a job. A GPU that cannot compute any more (after
+an illegal access, say, nothing of a process can) is found out when a whole batch failed, and kept as `broken`.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -16,7 +18,9 @@ from typing import Generic, Protocol, TypeVar
 import torch
 
 from affect.errors import AffectError, BackendError, ErrorCode
-from affect.inference.device import Device
+from affect.inference.device import Device, why_unusable
+
+log = logging.getLogger(__name__)
 
 JobT = TypeVar("JobT")
 JobT_contra = TypeVar("JobT_contra", contravariant=True)
@@ -26,6 +30,11 @@ ResultT = TypeVar("ResultT")
 
 class InferenceEngine(Protocol[JobT_contra, ResultT]):
     """What gateways talk to; the local engine below is one, a cluster may be another."""
+
+    @property
+    def broken(self) -> str:
+        """Why every job fails from now on, or ""; nothing but a new engine, in a new process, helps."""
+        ...
 
     def submit(self, job: JobT_contra) -> Future[ResultT]:
         """Queue a job; the future raises an `AffectError` when the job failed."""
@@ -77,7 +86,8 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         max_batch: int = 64,
         workers: int = 2,
     ) -> None:
-        self._prepare, self._process, self._lane = prepare, process, lane
+        self._prepare, self._process, self._lane, self._device = prepare, process, lane, device
+        self.broken = ""
         self._max_batch = max_batch
         self._queue: list[_Waiting[PreparedT, ResultT]] = []
         self._changed = threading.Condition()
@@ -167,22 +177,36 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         return ready
 
     def _run_batch(self, batch: list[tuple[PreparedT, Future[ResultT]]]) -> None:
-        try:
-            results = self._process([prepared for prepared, _ in batch])
-            if len(results) != len(batch):
-                raise AffectError(f"the pipeline gave {len(results)} results for {len(batch)} jobs")
-        except BaseException as exc:  # told to all; whatever it is, even a plugin's SystemExit, this thread goes on
-            error = exc if isinstance(exc, AffectError) else _internal(exc)
-            for _, future in batch:
-                future.set_exception(error)
-            self.stats.failed += len(batch)
-            return
+        results = self._results([prepared for prepared, _ in batch])
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, AffectError):
                 self.stats.failed += 1
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+    def _results(self, jobs: list[PreparedT]) -> list[ResultT | AffectError]:
+        """Return one result or error a job; when all failed on a GPU, look whether it still computes anything."""
+        if not self.broken:
+            results = self._processed(jobs)
+            if not self._device.is_cuda or not all(isinstance(result, AffectError) for result in results):
+                return results
+            if not (reason := why_unusable(self._device.name)):  # the pictures' fault, or a plugin's
+                return results
+            self.broken = f"{self._device.name} cannot be used any more: {reason}"
+            log.error(self.broken)
+        error = BackendError(self.broken)
+        return [error for _ in jobs]
+
+    def _processed(self, jobs: list[PreparedT]) -> list[ResultT | AffectError]:
+        try:
+            results = self._process(jobs)
+            if len(results) != len(jobs):
+                raise AffectError(f"the pipeline gave {len(results)} results for {len(jobs)} jobs")
+        except BaseException as exc:  # told to all; whatever it is, even a plugin's SystemExit, this thread goes on
+            error = exc if isinstance(exc, AffectError) else _internal(exc)
+            return [error for _ in jobs]
+        return results
 
 
 def _internal(exc: BaseException) -> AffectError:

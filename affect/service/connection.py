@@ -138,8 +138,8 @@ class Connection:
 
     async def _shake_hands(self) -> None:
         service = self._settings.service
-        if self._service.engine is None:
-            raise AffectError(self._service.reason, code=ErrorCode.BACKEND_UNAVAILABLE)
+        if reason := self._service.unavailable:
+            raise AffectError(reason, code=ErrorCode.BACKEND_UNAVAILABLE)
         try:
             first = await asyncio.wait_for(self._socket.recv(), service.hello_timeout_s)
         except TimeoutError:

@@ -80,11 +80,19 @@ class AffectService:
         host = f"[{service.host}]" if ":" in service.host else service.host
         return f"{scheme}://{host}:{self.port}/"
 
+    @property
+    def unavailable(self) -> str:
+        """Why no frame can be analysed, or ""."""
+        if self.engine is None:
+            return self.reason or "there is no engine"
+        return self.engine.broken
+
     def health(self) -> dict[str, object]:
-        """What `/readyz` says; ready when `backend` has no reason."""
+        """What `/readyz` says; ready when there is an engine that works."""
+        reason = self.unavailable
         return {
-            "ready": self.engine is not None,
-            "reason": self.reason,
+            "ready": not reason,
+            "reason": reason,
             "sessions": len(self.sessions),
             "sockets": len(self._sockets),
             "sinks": self._sinks.counts(),
@@ -169,8 +177,8 @@ class AffectService:
                 f"{len(self.sessions)} sessions are open, which is the most (service.max_sessions)",
                 code=ErrorCode.TOO_MANY_SESSIONS,
             )
-        if self.engine is None:
-            raise AffectError(self.reason, code=ErrorCode.BACKEND_UNAVAILABLE)
+        if self.engine is None or self.engine.broken:
+            raise AffectError(self.unavailable, code=ErrorCode.BACKEND_UNAVAILABLE)
         learner = new_session(name, self.settings, self.host)
         session = ServiceSession(learner, self.engine, self.settings.service, self._publish)
         self.sessions[name] = session

@@ -38,6 +38,9 @@ from affect.types import Frame
 
 _FLOW_INTERVAL_S = 1.0
 _TICK_AFTER_S = 1.0
+_OF_THE_PICTURE = {
+    ErrorCode.BAD_IMAGE, ErrorCode.UNSUPPORTED_MEDIA, ErrorCode.IMAGE_TOO_LARGE, ErrorCode.IMAGE_TOO_SMALL,
+}  # fmt: skip
 _STUCK_S = 5.0  # an engine that answers nothing for so long does not stop the time
 
 
@@ -244,6 +247,7 @@ class ServiceSession:
             observation, events = self.learner.observe(faces)
         except AffectError as exc:
             self.failed += 1
+            self.backend_ok = self.backend_ok and exc.code in _OF_THE_PICTURE
             self._broadcast(Error(code=exc.code, message=exc.message, ref=header.seq))
             if generation == self._generation:
                 with contextlib.suppress(AffectError):  # a failing estimator was told just now

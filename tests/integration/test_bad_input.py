@@ -247,12 +247,13 @@ async def test_a_detector_that_raises(serve: Serve, grey_jpeg: bytes) -> None:
         Pipeline(BrokenDetector(), FakeBackend(), Device("cpu", "float32"), settings.vision), settings
     )
     try:
-        async with serve(engine=engine) as service, peer(service) as p:
+        async with serve({"service": {"status_s": 1}}, engine=engine) as service, peer(service) as p:
             await p.consented(observations=True)
             await p.frame(grey_jpeg, 0.0)
             error = await p.until("error")
             assert error["code"] == "detector_failed"
             assert "no eyes" in error["message"]
+            await p.until("status", lambda m: m["backend_ok"] is False)
             await p.send("ping", id=3)
             await p.until("pong")
     finally:

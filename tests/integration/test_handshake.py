@@ -7,6 +7,7 @@ import urllib.request
 from typing import Any
 
 import pytest
+from support.engine import Engine
 from support.wire import Peer, Serve, peer
 from websockets.exceptions import InvalidStatus
 
@@ -78,6 +79,19 @@ async def test_an_estimator_that_cannot_be_made_any_more_refuses_its_session(ser
         service.host = PluginHost(settings)  # at the start it would have been noticed
         await p.socket.send(first())
         await refused(p, 1011, "bad_setting")
+
+
+async def test_a_service_whose_gpu_broke_is_not_ready_and_lets_nobody_in(serve: Serve, fake_engine: Engine) -> None:
+    async with serve() as service, peer(service) as p:
+        assert (await asyncio.to_thread(_get, service, "/readyz"))[0] == 200
+        fake_engine.broken = "cuda:0 cannot be used any more: CUDA error"
+        status, body = await asyncio.to_thread(_get, service, "/readyz")
+        assert (status, body["ready"], body["reason"]) == (503, False, fake_engine.broken)
+        await p.send("hello", protocol="affect.v1", client="x", roles=["learner"])
+        assert await p.closed() == 4503
+        async with peer(service) as q:
+            assert await q.closed() == 4503
+            assert q.of("error")[0]["message"] == fake_engine.broken
 
 
 async def test_foreign_origin_is_turned_away(serve: Serve) -> None:

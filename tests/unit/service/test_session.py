@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from affect.cloudevents import CloudEvent
-from affect.errors import PolicyError
+from affect.errors import AffectError, BackendError, ErrorCode, FrameError, PolicyError
 from affect.labels import EMOTIONS, STATES, LearnerState
 from affect.pipeline import FrameJob
 from affect.plugins import PluginHost
@@ -34,6 +34,8 @@ BOX = np.array([10, 10, 90, 90], np.float32)
 class HeldEngine:
     """Answers when the test says so."""
 
+    broken = ""
+
     def __init__(self) -> None:
         self.jobs: list[tuple[FrameJob, Future[FrameFaces]]] = []
 
@@ -46,6 +48,9 @@ class HeldEngine:
         shares = np.full(len(EMOTIONS), 1 / len(EMOTIONS), np.float32)
         face = Face(1, BOX, None, 1.0, None, 1.0, shares)
         future.set_result(FrameFaces(job.frame.t, job.frame.seq, 100, 100, (face,), 1))
+
+    def fail(self, number: int, error: AffectError) -> None:
+        self.jobs[number][1].set_exception(error)
 
     def close(self) -> None:
         pass
@@ -306,3 +311,42 @@ async def test_status_tells_a_face_that_cannot_be_read_from_a_calm_one(
         session.host(None, "typed_frustration")
     assert status(18).evidence_age_s == pytest.approx(6, abs=0.2)
     assert status(24).suppressed == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "ok"),
+    [
+        (FrameError("no eyes", code=ErrorCode.DETECTOR_FAILED), False),
+        (BackendError("cuda:0 cannot be used any more"), False),
+        (AffectError("RuntimeError: CUDA error"), False),
+        (FrameError("cut short"), True),
+        (FrameError("a bomb", code=ErrorCode.IMAGE_TOO_LARGE), True),
+    ],
+)
+async def test_status_tells_bad_pictures_from_a_service_that_fails(
+    session: ServiceSession, engine: HeldEngine, ear: Ear, monkeypatch: pytest.MonkeyPatch, error: AffectError, ok: bool
+) -> None:
+    now = time.monotonic()
+
+    def backend_ok(later: float) -> bool:
+        monkeypatch.setattr(time, "monotonic", lambda: now + later)
+        session.tick()
+        told = ear.of(Status)[-1]
+        assert isinstance(told, Status)
+        return told.backend_ok
+
+    push(session, 1)
+    await settle()
+    engine.fail(0, error)
+    await settle()
+    assert backend_ok(6) is ok
+    push(session, 2)
+    await settle()
+    engine.fail(1, FrameError("a picture says nothing of the service"))
+    await settle()
+    assert backend_ok(12) is ok
+    push(session, 3)
+    await settle()
+    engine.answer(2)
+    await settle()
+    assert backend_ok(18) is True
