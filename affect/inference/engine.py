@@ -93,7 +93,10 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         self._changed = threading.Condition()
         self._closed = False
         self.stats = EngineStats()
-        stream = torch.cuda.Stream(device.torch) if device.is_cuda else None  # type: ignore[no-untyped-call]
+        stream: torch.cuda.Stream | None = None
+        if device.is_cuda:
+            stream = torch.cuda.Stream(device.torch)  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream(device.torch))  # which may still be moving the weights
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="affect-decode")
         self._thread = threading.Thread(target=self._run, args=(stream,), name="affect-device", daemon=True)
         self._thread.start()

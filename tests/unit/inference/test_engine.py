@@ -4,6 +4,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import cast
 
@@ -329,7 +330,16 @@ class Gpu:
         self.reason, self.asked = "", 0
         self.device = cast(Device, SimpleNamespace(is_cuda=True, name="cuda:0", torch=torch.device("cuda:0")))
         monkeypatch.setattr(module, "why_unusable", self._why)
-        monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+        self.streams: list[tuple[str, object]] = []
+        stream = SimpleNamespace(wait_stream=lambda other: self.streams.append(("waits for", other)))
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+        monkeypatch.setattr(torch.cuda, "stream", self._on)
+        self.stream = stream
+
+    def _on(self, stream: object) -> AbstractContextManager[None]:
+        self.streams.append(("works on", stream))
+        return nullcontext()
 
     def _why(self, name: str) -> str:
         assert name == "cuda:0"
@@ -350,6 +360,11 @@ def why(engine: LocalEngine[int, int, int], job: int) -> AffectError:
     with pytest.raises(AffectError) as caught:
         engine.submit(job).result(WAIT_S)
     return caught.value
+
+
+def test_the_stream_of_the_engine_waits_for_what_was_loaded_on_the_callers(gpu: Gpu) -> None:
+    gpu.engine(Work()).close()
+    assert gpu.streams == [("waits for", "the stream of cuda:0"), ("works on", gpu.stream)]
 
 
 @pytest.mark.parametrize("job", [666, 777, 13])
