@@ -39,7 +39,7 @@ def resolve_device(name: str) -> str:
         SettingsError: The name is none of these, or the CUDA device is not there or cannot be used.
     """
     if name == "auto":
-        if not torch.cuda.is_available():
+        if not torch.cuda.device_count():
             return "cpu"
         if reason := why_unusable("cuda:0"):
             log.warning("cuda:0 cannot be used (%s); taking the CPU", reason)
@@ -50,8 +50,7 @@ def resolve_device(name: str) -> str:
     kind, _, index = name.partition(":")
     if kind != "cuda" or (index and not index.isdigit()):
         raise SettingsError(f"device is auto, cpu or cuda:N, not {name!r}")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    number = int(index or 0)
+    count, number = torch.cuda.device_count(), int(index or 0)  # of the driver; torch may be unable to use them
     if number >= count:
         raise SettingsError(f"device {name!r}: this machine has {count} CUDA device(s); use auto or cpu")
     if reason := why_unusable(f"cuda:{number}"):

@@ -12,6 +12,7 @@ from affect.inference.device import Device, Precision, cpu_features, resolve_dev
 @pytest.fixture
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
 
 @pytest.fixture
@@ -62,6 +63,20 @@ def test_a_gpu_that_cannot_be_used_is_not_taken(
     assert resolve_device("auto") == "cpu"
     assert "cuda:0 cannot be used" in caplog.text
     with pytest.raises(SettingsError, match="device 'cuda' cannot be used: "):
+        resolve_device("cuda")
+
+
+def test_a_driver_that_is_too_old_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver counts its devices, and torch can use none of them."""
+    old = "The NVIDIA driver on your system is too old (found version 11040)."
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(module, "why_unusable", lambda name: old if name == "cuda:0" else "")
+    assert resolve_device("auto") == "cpu"
+    assert f"cuda:0 cannot be used ({old})" in caplog.text
+    with pytest.raises(SettingsError, match=r"device 'cuda' cannot be used: The NVIDIA driver .* too old"):
         resolve_device("cuda")
 
 
