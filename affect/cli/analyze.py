@@ -15,15 +15,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from affect.cli.media import Video, expand, is_picture
 from affect.cli.timeline import Timeline, plot_timeline
 from affect.cloudevents import CloudEvent
 from affect.errors import AffectError, MediaError
 from affect.labels import EMOTIONS, STATES
+from affect.media import expand, is_picture
 from affect.module import SyncAffectModule
 from affect.pipeline import with_offline_search
 from affect.settings import Settings
 from affect.types import ByteArray, Face, Observation
+from affect.video import Video
 
 _POSE = ("yaw", "pitch", "roll")
 _CSV_COLUMNS = (
@@ -207,12 +208,7 @@ def _frames(
         progress.update(task, total=video.total)
         for frame in video:
             yield frame.index, frame.t, frame.image
-        if video.bridged:
-            index, seconds = video.bridged[0]
-            more = f" and {len(video.bridged) - 1} more" if len(video.bridged) > 1 else ""
-            notes.append(f", its clock jumps by {seconds:+.1f} s at frame {index}{more}: left out of the times")
-        if video.ends_early:
-            notes.append(f", cut short: {video.read} of the {video.total} frames it announces")
+        notes += [f", {note}" for note in video.facts.notes()]
 
 
 class Writer:

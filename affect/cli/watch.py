@@ -9,12 +9,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from affect.cli.media import Video
 from affect.cloudevents import CloudEvent
 from affect.errors import AffectError
 from affect.module import SyncAffectModule
 from affect.settings import Settings
 from affect.types import Observation
+from affect.video import Video
 
 _BAR = 30
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from affect.cli.analyze import output_names
-from affect.cli.media import expand, is_picture
 from affect.errors import AffectError, FrameError, MediaError
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
+from affect.media import expand, is_picture
 from affect.pictures import whole_faces
 from affect.plugins import PluginHost
 from affect.settings.load import load_settings

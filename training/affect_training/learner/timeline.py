@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from affect.cli.media import VIDEOS
 from affect.errors import MediaError, SettingsError
 from affect.fits import new_estimator
 from affect.labels import EMOTIONS, STATES, LearnerState, OffsetReason, Phase
 from affect.learner.model import LearnerModel
 from affect.learner.score import Score, Segment, add_session
+from affect.media import VIDEOS
 from affect.plugins import PluginHost
 from affect.settings import Settings
 from affect.types import Face, FrameFaces, HeadPose, LearnerEvent

@@ -17,12 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from affect.cli.media import Video
 from affect.errors import AffectError, MediaError
 from affect.pipeline import FrameJob, Pipeline, build_pipeline, with_offline_search
 from affect.plugins import PluginHost
 from affect.settings import Settings
 from affect.types import ByteArray, Detection, FloatArray, Frame, FrameFaces
+from affect.video import Video
 from affect.vision.detector import Detector, Hint
 from affect.vision.geometry import HAAR_CROP_SCALE
 from affect.vision.tracking import Tracker
