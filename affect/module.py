@@ -4,6 +4,7 @@ Consent is the host's own business here: whoever embeds the module asks the lear
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -40,10 +41,11 @@ class _Core:
         session: str,
         engine: Engine | None,
         host: PluginHost | None,
+        phase: float | None = None,
     ) -> None:
         self.settings = settings or load_settings().settings
         self.host = host or PluginHost(self.settings.plugins)
-        self.session: LearnerSession = new_session(session, self.settings, self.host)
+        self.session: LearnerSession = new_session(session, self.settings, self.host, phase=phase)
         self._owns_engine = engine is None  # made last: its threads outlive whatever fails here
         self.engine = engine or build_engine(build_pipeline(self.settings, self.host), self.settings)
         self.seq = 0
@@ -249,7 +251,8 @@ class SyncAffectModule:
         with SyncAffectModule() as module:
             observation, events = module.push(frame, t)
 
-    Args: as for `AffectModule`.
+    Args: as for `AffectModule`, and
+        phase: When regular detections come, 0-1; by default it depends on the session's name.
     """
 
     def __init__(
@@ -259,8 +262,9 @@ class SyncAffectModule:
         session: str = "local",
         engine: Engine | None = None,
         host: PluginHost | None = None,
+        phase: float | None = None,
     ) -> None:
-        self._core = _Core(settings, session, engine, host)
+        self._core = _Core(settings, session, engine, host, phase)
 
     def __enter__(self) -> Self:
         return self
@@ -270,9 +274,10 @@ class SyncAffectModule:
     ) -> None:
         self._core.close()
 
-    def another(self, session: str) -> "SyncAffectModule":
+    def another(self, session: str, *, phase: float | None = None) -> "SyncAffectModule":
         """Start another session on the same engine: the next learner, or the next file of a folder."""
-        return SyncAffectModule(self._core.settings, session=session, engine=self._core.engine, host=self._core.host)
+        core = self._core
+        return SyncAffectModule(core.settings, session=session, engine=core.engine, host=core.host, phase=phase)
 
     def push(self, image: bytes | ByteArray, t: float) -> tuple[Observation, list[CloudEvent]]:
         """Work on one frame.
@@ -285,19 +290,36 @@ class SyncAffectModule:
     def push_many(
         self, frames: Iterator[tuple[bytes | ByteArray, float]], window: int = 32
     ) -> Iterator[tuple[Observation, list[CloudEvent]] | AffectError]:
-        """Work on many frames, decoding and classifying up to `window` of them together; results in order."""
-        pending: list[Future[FrameFaces]] = []
+        """Work on many frames; results in order. One batch is worked on while the next one is read.
+
+        Batches are of the same frames whatever the timing, so that two runs round alike.
+
+        Args:
+            frames: As for `push`.
+            window: Frames in memory at most, two batches.
+        """
+        size = max(1, min(window // 2, self._core.settings.inference.max_batch))
+        pending: deque[list[Future[FrameFaces]]] = deque()
+        batch: list[FrameJob | FrameError] = []
         for image, t in frames:
             try:
-                pending.append(self._core.engine.submit(self._core.job(image, t)))
+                batch.append(self._core.job(image, t))
             except FrameError as exc:
-                refused: Future[FrameFaces] = Future()
-                refused.set_exception(exc)
-                pending.append(refused)
-            if len(pending) >= window:
-                yield self._take(pending.pop(0))
-        for future in pending:
-            yield self._take(future)
+                batch.append(exc)
+            if len(batch) == size:
+                pending.append(self._submit(batch))
+                batch = []
+                if len(pending) > 1:
+                    yield from map(self._take, pending.popleft())
+        if batch:
+            pending.append(self._submit(batch))
+        for futures in pending:
+            yield from map(self._take, futures)
+
+    def _submit(self, batch: list[FrameJob | FrameError]) -> list[Future[FrameFaces]]:
+        """Queue the jobs of a batch; a frame that was refused keeps its place."""
+        answers = iter(self._core.engine.submit_together([job for job in batch if isinstance(job, FrameJob)]))
+        return [next(answers) if isinstance(job, FrameJob) else _refused(job) for job in batch]
 
     def _take(self, future: Future[FrameFaces]) -> tuple[Observation, list[CloudEvent]] | AffectError:
         try:
@@ -334,3 +356,9 @@ class SyncAffectModule:
     def estimate(self) -> Estimate | None:
         """The latest belief."""
         return self._core.session.estimate
+
+
+def _refused(error: FrameError) -> Future[FrameFaces]:
+    future: Future[FrameFaces] = Future()
+    future.set_exception(error)
+    return future

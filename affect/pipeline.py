@@ -348,5 +348,10 @@ def decode_threads(settings: Settings) -> int:
 
 
 def with_offline_search(settings: Settings) -> Settings:
-    """Return settings for files: nothing is dropped there, so a missing face is looked for in every frame."""
+    """Return settings for files: nothing is dropped there, so a missing face is looked for in every frame.
+
+    Unless somebody set `vision.search_s`.
+    """
+    if "search_s" in settings.vision.model_fields_set:
+        return settings
     return settings.model_copy(update={"vision": settings.vision.model_copy(update={"search_s": 0.0})})

@@ -94,8 +94,14 @@ class LearnerSession:
         return [self.numbering.wrap(event) for event in events]
 
 
-def new_session(name: str, settings: Settings, host: PluginHost) -> LearnerSession:
+def new_session(name: str, settings: Settings, host: PluginHost, *, phase: float | None = None) -> LearnerSession:
     """Start a session.
+
+    Args:
+        name: In its events.
+        settings: Everything.
+        host: The plugins.
+        phase: 0-1, see `Tracker`; by default sessions that start together look for faces at different times.
 
     Raises:
         AffectError: The estimator is unknown or could not be created.
@@ -105,9 +111,13 @@ def new_session(name: str, settings: Settings, host: PluginHost) -> LearnerSessi
     vision = vision.model_copy(update={"switch_s": max(vision.switch_s, settings.learner.absent_s)})
     return LearnerSession(
         name=name,
-        # Sessions that start together look for faces at different times.
-        tracker=Tracker(vision, phase=(crc32(name.encode()) % 1000) / 1000),
+        tracker=Tracker(vision, phase=_phase_of(name) if phase is None else phase),
         model=LearnerModel(settings.learner, new_estimator(settings, host)),
         fresh_estimator=lambda: new_estimator(settings, host),
         numbering=EventNumbering(name, describe_model(settings), fingerprint(settings)),
     )
+
+
+def _phase_of(name: str) -> float:
+    """Return a phase that differs from session to session; a name may come from a file's, in any encoding."""
+    return (crc32(name.encode(errors="surrogateescape")) % 1000) / 1000

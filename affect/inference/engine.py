@@ -9,7 +9,7 @@ an illegal access, say, nothing of a process can) is found out when a whole batc
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         self._prepare, self._process, self._lane, self._device = prepare, process, lane, device
         self.broken = ""
         self._max_batch = max_batch
-        self._queue: list[_Waiting[PreparedT, ResultT]] = []
+        self._queue: list[tuple[_Waiting[PreparedT, ResultT], ...]] = []  # what is processed together
         self._changed = threading.Condition()
         self._closed = False
         self.stats = EngineStats()
@@ -107,14 +107,27 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
         Raises:
             BackendError: The engine is closed.
         """
-        result: Future[ResultT] = Future()
+        return self.submit_together([job])[0]
+
+    def submit_together(self, jobs: Sequence[JobT]) -> list[Future[ResultT]]:
+        """Queue jobs that become one batch, whatever else waits: what is rounded then does not depend on timing.
+
+        Raises:
+            BackendError: The engine is closed.
+        """
         with self._changed:
             if self._closed:
                 raise BackendError("the engine is closed", code=ErrorCode.BACKEND_UNAVAILABLE)
-            prepared = self._pool.submit(self._prepare, job)
-            self._queue.append(_Waiting(self._lane(job), prepared, result))
-        prepared.add_done_callback(self._wake)
-        return result
+            results: list[Future[ResultT]] = [Future() for _ in jobs]
+            waiting = tuple(
+                _Waiting(self._lane(job), self._pool.submit(self._prepare, job), result)
+                for job, result in zip(jobs, results, strict=True)
+            )
+            if waiting:
+                self._queue.append(waiting)
+        for job in waiting:
+            job.prepared.add_done_callback(self._wake)
+        return results
 
     def close(self) -> None:
         """Finish what waits, then stop both kinds of threads."""
@@ -127,7 +140,7 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
     @property
     def waiting(self) -> int:
         """Jobs that are not in a batch yet."""
-        return len(self._queue)
+        return sum(len(together) for together in self._queue)
 
     def _wake(self, _: Future[PreparedT]) -> None:
         with self._changed:
@@ -168,14 +181,18 @@ class LocalEngine(Generic[JobT, PreparedT, ResultT]):
     def _ready(self) -> "list[_Waiting[PreparedT, ResultT]]":
         """Take the prepared jobs that wait for no older one of their lane off the queue, a batch of them at most."""
         ready: list[_Waiting[PreparedT, ResultT]] = []
-        kept: list[_Waiting[PreparedT, ResultT]] = []
+        kept: list[tuple[_Waiting[PreparedT, ResultT], ...]] = []
         held: set[Hashable] = set()
-        for job in self._queue:
-            if job.lane not in held and len(ready) < self._max_batch and job.prepared.done():
-                ready.append(job)
+        room = self._max_batch
+        for together in self._queue:
+            lanes = {job.lane for job in together}
+            fits = len(ready) < room if len(together) == 1 else not ready
+            if fits and lanes.isdisjoint(held) and all(job.prepared.done() for job in together):
+                ready += together
+                room = 0 if len(together) > 1 else room
             else:
-                held.add(job.lane)
-                kept.append(job)
+                held |= lanes
+                kept.append(together)
         self._queue = kept
         return ready
 

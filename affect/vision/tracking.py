@@ -41,7 +41,7 @@ class Tracker:
         self.followed: int | None = None
         self._lost: tuple[Track, ...] = ()
         self._next_id = 1
-        self._phase = phase
+        self.phase = phase
         self._first_detection = True
         self._detected: float | None = None
         self._followed_seen = 0.0
@@ -50,7 +50,7 @@ class Tracker:
 
     def anew(self) -> "Tracker":
         """Return a tracker as this one was before its first frame."""
-        return Tracker(self.settings, self._phase)
+        return Tracker(self.settings, self.phase)
 
     def frame_size(self, width: int, height: int) -> None:
         """Say how large the next frame is; another size than before means another camera, so tracks end."""
@@ -101,7 +101,7 @@ class Tracker:
         """Take a full detection of frame `t`: match it with the tracks, start and end tracks."""
         self._detected = t
         if self._first_detection:
-            self._detected -= self._phase * self.settings.redetect_s
+            self._detected -= self.phase * self.settings.redetect_s
             self._first_detection = False
         recent = [track for track in self._lost if self._recent(track, t)]
         candidates = [*self.visible, *recent]

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,18 @@ def test_push_many_keeps_order(fake_engine: Engine, grey_jpeg: bytes) -> None:
     assert isinstance(results[7], AffectError)
     times = [r[0].frame.t for r in results if not isinstance(r, AffectError)]
     assert times == [k / 5 for k in range(20) if k != 7]
+
+
+def test_push_many_makes_the_same_batches_whatever_the_timing(fake_engine: Engine, grey_jpeg: bytes) -> None:
+    def slowly() -> Iterator[tuple[bytes, float]]:
+        for k in range(20):
+            while k == 7 and fake_engine.waiting:  # the engine runs dry in the middle of a batch
+                time.sleep(0.001)
+            yield grey_jpeg, k / 5
+
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        assert len(list(module.push_many(slowly(), window=12))) == 20
+    assert (fake_engine.stats.batches, fake_engine.stats.largest_batch) == (4, 6)
 
 
 def test_load_backend_takes_crops_of_any_kind(astronaut: ByteArray) -> None:

@@ -128,3 +128,8 @@ def test_an_estimator_that_fails_is_an_error_of_ours(
     monkeypatch.setattr(session.model.estimator, "advance" if ask == "tick" else ask, lambda *_: 1 / 0)
     with pytest.raises(AffectError, match="learner model: ZeroDivisionError"):
         getattr(session, ask)(*arguments)
+
+
+def test_a_session_may_have_any_name_and_a_phase_of_its_own(make_host: MakeHost) -> None:
+    assert new_session("Zo\udceb", SETTINGS, make_host()).tracker.phase > 0  # as Python reads a name that is no UTF-8
+    assert new_session("anna", SETTINGS, make_host(), phase=0.0).tracker.phase == 0

@@ -133,6 +133,29 @@ def test_a_batch_has_a_largest_size() -> None:
     assert bench.engine.stats.largest_batch == 2
 
 
+def test_jobs_queued_together_are_one_batch_whatever_waits(bench: Bench) -> None:
+    bench.occupy()
+    before = bench.submit(2)
+    together = bench.engine.submit_together([3, 4, 5])
+    after, may_end = bench.submit_and_prepare(6)
+    may_end.set()
+    bench.work.process_gate.set()
+    assert [f.result(WAIT_S) for f in (*before, *together, *after)] == [21, 31, 41, 51, 61, 991]
+    assert bench.work.batches[:3] == [[1], [2], [3, 4, 5]]
+
+
+def test_jobs_queued_together_wait_for_the_last_of_them() -> None:
+    bench = Bench(workers=2, lanes=2)
+    begun, may_end = bench.work.hold_preparation(4)
+    together = bench.engine.submit_together([2, 4, 6])
+    assert begun.wait(WAIT_S)
+    assert bench.submit(3)[0].result(WAIT_S) == 31
+    may_end.set()
+    assert [f.result(WAIT_S) for f in together] == [21, 41, 61]
+    bench.engine.close()
+    assert bench.work.batches == [[3], [2, 4, 6]]
+
+
 def test_a_slow_job_holds_up_its_own_lane_only() -> None:
     bench = Bench(workers=2, lanes=2)
     begun, may_end = bench.work.hold_preparation(2)

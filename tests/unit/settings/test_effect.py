@@ -67,10 +67,16 @@ def test_what_the_engine_is_built_with() -> None:
 
 
 def test_files_are_searched_in_every_frame() -> None:
-    settings = Settings.model_validate({"vision": {"search_s": 0.7, "redetect_s": 2.5}})
+    settings = Settings.model_validate({"vision": {"redetect_s": 2.5}})
     offline = with_offline_search(settings)
     assert (offline.vision.search_s, offline.vision.redetect_s) == (0.0, 2.5)
     assert offline.learner == settings.learner
+
+
+def test_files_are_searched_as_often_as_somebody_said() -> None:
+    for search_s in (0.7, VisionSettings().search_s):
+        settings = Settings.model_validate({"vision": {"search_s": search_s}})
+        assert with_offline_search(settings).vision.search_s == search_s
 
 
 # Evidence
