@@ -29,18 +29,19 @@ def fer2013(tmp_path_factory: pytest.TempPathFactory) -> FaceData:
     return load_faces(Path(os.environ["AFFECT_FER2013"]), tmp_path_factory.mktemp("cache"))
 
 
-def test_shipped_accuracy_is_what_the_sidecar_says(fer2013: FaceData) -> None:
-    weights = PluginHost().backends.get("cnn").weights
+@pytest.mark.parametrize("name", ["compact", "cnn"])
+def test_shipped_accuracy_is_what_the_sidecar_says(fer2013: FaceData, name: str) -> None:
+    weights = PluginHost().backends.get(name).weights
     assert weights is not None
     promised = load_sidecar(weights).metrics["accuracy"].value
-    classifier, split = affect.load_backend("cnn"), fer2013.split("PublicTest")
+    classifier, split = affect.load_backend(name), fer2013.split("PublicTest")
     views = predict_views(classifier, split.images)
-    report = judge(views, split.labels, "cnn", "PublicTest", calibration=calibration_of(classifier.backend))
+    report = judge(views, split.labels, name, "PublicTest", calibration=calibration_of(classifier.backend))
     # Another CPU rounds bfloat16 otherwise or computes in float32: a few faces of 3,588 may flip.
     assert report.accuracy == pytest.approx(promised, abs=0.004)
     assert report.n == 3588
     assert report.ece_cross_fitted is not None
-    assert report.ece_cross_fitted < 0.04
+    assert report.ece_cross_fitted < 0.03
     json.dumps(report.to_json())
 
 
@@ -48,7 +49,7 @@ def test_faces_found_in_whole_pictures_read_like_the_crops(fer2013: FaceData) ->
     """FER2013 faces, enlarged four times on a grey wall, through detector and crop."""
     split = fer2013.split("PublicTest")
     rows = np.random.default_rng(5).permutation(len(split))[:150]
-    direct = affect.load_backend("cnn").probabilities([split.images[k] for k in rows]).argmax(1)
+    direct = affect.load_backend().probabilities([split.images[k] for k in rows]).argmax(1)
     found, agree = 0, 0
     right_direct, right_found = 0, 0
     for k, guess in zip(rows, direct, strict=True):
@@ -63,9 +64,10 @@ def test_faces_found_in_whole_pictures_read_like_the_crops(fer2013: FaceData) ->
         agree += seen == guess
         right_direct += int(guess) == split.labels[k]
         right_found += seen == split.labels[k]
-    assert found >= 0.8 * len(rows)  # some are turned away, covered or drawn
-    assert right_found >= right_direct - 0.1 * found
-    assert agree >= 0.6 * found
+    # Measured: 143 of 150 found, 116 of those guessed alike, 91 right instead of 94.
+    assert found >= 0.88 * len(rows)  # some are turned away, covered or drawn
+    assert right_found >= right_direct - 0.06 * found
+    assert agree >= 0.74 * found
 
 
 def on_a_wall(face: ByteArray) -> ByteArray:
