@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from affect_training.evaluation import metrics
 from affect_training.module import FaceModule
 from affect_training.predict import predict_logits
+from affect_training.selection import selection_score, watched
 from affect_training.storage import save_tensors, save_text
 
 if TYPE_CHECKING:
@@ -89,10 +90,10 @@ class Judge(Callback):
         state.epoch += 1
         state.seconds += time.monotonic() - self.started
         self.started = time.monotonic()
-        watched = loss if run.config.train.watch == "loss" else 1 - accuracy
-        if watched < state.best_loss:
-            state.best_loss, state.best_loss_epoch = watched, state.epoch
-        score = accuracy if run.config.train.select == "accuracy" else (accuracy + recall) / 2
+        falls = watched(run.config.train.watch, loss, accuracy)
+        if falls < state.best_loss:
+            state.best_loss, state.best_loss_epoch = falls, state.epoch
+        score = selection_score(run.config.train.select, accuracy, recall)
         if score > state.best_score:
             state.best_score, state.best_epoch, state.best_accuracy = score, state.epoch, accuracy
             if main:
@@ -105,7 +106,7 @@ class Judge(Callback):
             self.on_epoch(result)
         if run.finished or state.epoch == self.last:
             module.trainer.should_stop = True
-        return watched
+        return falls
 
     def _figures(self) -> tuple[float, float, float]:
         """Return loss, accuracy and macro recall of PublicTest."""

@@ -46,6 +46,7 @@ from affect_training.provenance import (
     package_versions,
     replaced,
 )
+from affect_training.selection import is_over
 from affect_training.storage import UnwrittenError, alone, read_checkpoint, save_text
 from affect_training.targets import Targets
 
@@ -105,8 +106,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether early stopping or the last epoch has come."""
-        train, waited = self.config.train, self.state.epoch - self.state.best_loss_epoch
-        return self.state.epoch >= train.epochs or bool(train.stop_epochs and waited >= train.stop_epochs)
+        train, state = self.config.train, self.state
+        return is_over(state.epoch, state.best_loss_epoch, train.epochs, train.stop_epochs)
 
     def resume(self, *, epoch: int | None = None) -> bool:
         """Go on from the last checkpoint; False when there is none.

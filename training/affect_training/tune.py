@@ -16,6 +16,7 @@ from affect.errors import AffectError, SettingsError
 from affect.registry import RecipeSpec
 from affect_training.config import TABLES, RunConfig, run_config
 from affect_training.search_space import Scalar, Space, grid_of, tables_of
+from affect_training.selection import selection_score
 from affect_training.tune_files import as_toml, plot_shares
 
 if TYPE_CHECKING:
@@ -345,9 +346,7 @@ class Tuning:
 
 def score_of(result: "EpochResult", config: RunConfig) -> float:
     """Return what a run selects its epoch by: the accuracy, or its mean with the macro recall."""
-    if config.train.select == "balanced":
-        return float(result.accuracy + result.macro_recall) / 2
-    return float(result.accuracy)
+    return float(selection_score(config.train.select, result.accuracy, result.macro_recall))
 
 
 def short(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from affect.errors import MediaError, SettingsError
 from affect_training.evaluation.significance import MeanSd, mean_sd
+from affect_training.selection import is_over, selection_score, watched
 
 REPORTED = (
     *("accuracy", "macro_f1", "macro_recall", "kappa"),
@@ -107,7 +108,7 @@ def _from_run(folder: Path) -> Figures:
         with log.open(newline="", encoding="utf-8") as file:
             rows = [{key: float(text) for key, text in row.items()} for row in csv.DictReader(file)]
         config = facts["config"]
-        best = max(rows, key=lambda row: _score(row, config["train"].get("select", "accuracy")))
+        best = max(rows, key=lambda row: _score(row, config["train"]))
         unfinished = _unfinished(rows, config["train"])
     except FileNotFoundError:
         raise MediaError(f"{folder}: expected a run folder with run.json and log.csv; there is no log.csv") from None
@@ -130,23 +131,20 @@ def _from_run(folder: Path) -> Figures:
 
 
 def _unfinished(rows: Sequence[Mapping[str, float]], train: Mapping[str, Any]) -> str | None:
-    """Say where a run stopped that reached neither its last epoch nor early stopping, as `Run.finished` counts."""
-    done, last, patience = int(rows[-1]["epoch"]), train.get("epochs"), train.get("stop_epochs", 0)
-    if last is None or done >= last:
-        return None
-    accuracy = train.get("watch", "loss") == "accuracy"
-    watched = [1 - row["public_accuracy"] if accuracy else row["public_loss"] for row in rows]
-    best = int(rows[watched.index(min(watched))]["epoch"])
-    if patience and done - best >= patience:
+    """Say where a run stopped that reached neither its last epoch nor early stopping."""
+    done, last = int(rows[-1]["epoch"]), train.get("epochs")
+    watch = train.get("watch", "loss")
+    best = min(rows, key=lambda row: watched(watch, row["public_loss"], row["public_accuracy"]))
+    if last is None or is_over(done, int(best["epoch"]), last, train.get("stop_epochs", 0)):
         return None
     return f"after epoch {done} of {last}"
 
 
-def _score(row: Mapping[str, float], select: str) -> float:
+def _score(row: Mapping[str, float], train: Mapping[str, Any]) -> float:
     """What the run chose its best epoch by."""
-    if select == "balanced":
-        return (row["public_accuracy"] + row["public_macro_recall"]) / 2
-    return row["public_accuracy"]
+    select = train.get("select", "accuracy")
+    recall = row["public_macro_recall"] if select == "balanced" else 0.0  # older logs have none
+    return selection_score(select, row["public_accuracy"], recall)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
