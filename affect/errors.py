@@ -8,10 +8,14 @@ AffectError
 +-- FrameError              one frame cannot be used; the session goes on
 +-- ProtocolError           a client broke the wire protocol
 +-- PolicyError             consent is missing or the declared use is not allowed
-+-- MediaError              a file cannot be read as a picture or video
++-- MediaError              data cannot be used: a picture, a video, a label file, too few faces
 """
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class ErrorCode(StrEnum):
@@ -117,3 +121,10 @@ class MediaError(AffectError):
     """Data cannot be used: a picture, a video, a label file or log, or too few faces for what was asked."""
 
     default_code = ErrorCode.BAD_MEDIA
+
+
+def first_problem(exc: "ValidationError", whole: str) -> str:
+    """Return the first of what pydantic found wrong as `where: what`; `whole` is where it names no place."""
+    first = exc.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{where}: {first['msg']}"

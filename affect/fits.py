@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
-from affect.errors import CheckpointError, SettingsError
+from affect.errors import CheckpointError, SettingsError, first_problem
 from affect.inference.calibration import same_calibration
 from affect.inference.checkpoint import Sidecar, load_sidecar, sidecar_path
 from affect.learner.estimator import Adopts, Estimator
@@ -87,9 +87,7 @@ def _document(path: Path) -> LearnerFit:
     except OSError as exc:
         raise SettingsError(f"learner.fit: {path}: {exc.strerror or exc}") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise CheckpointError(f"learner.fit: {path}: {where}: {first['msg']}") from exc
+        raise CheckpointError(f"learner.fit: {path}: {first_problem(exc, 'file')}") from exc
 
 
 def _check_belongs(facts: LearnerFit, document: Path, known: Sidecar | None, backend: str) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from affect.errors import CheckpointError
+from affect.errors import CheckpointError, first_problem
 from affect.inference.calibration import same_calibration
 from affect.labels import EMOTIONS
 from affect.settings.fit import LearnerFit
@@ -210,9 +210,7 @@ def load_sidecar(weights: Path) -> Sidecar:
     except FileNotFoundError as exc:
         raise CheckpointError(f"{weights.name}: no sidecar {path}; weights need the JSON they came with") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise CheckpointError(f"{path}: {where}: {first['msg']}") from exc
+        raise CheckpointError(f"{path}: {first_problem(exc, 'file')}") from exc
 
 
 def load_checkpoint(weights: Path) -> tuple[dict[str, torch.Tensor], Sidecar]:

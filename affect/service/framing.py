@@ -4,7 +4,7 @@ import struct
 
 from pydantic import ValidationError
 
-from affect.errors import ProtocolError
+from affect.errors import ProtocolError, first_problem
 from affect.service.protocol import FrameHeader
 
 VERSION = 1
@@ -35,7 +35,5 @@ def unpack_frame(data: bytes) -> tuple[FrameHeader, bytes]:
     try:
         header = FrameHeader.model_validate_json(data[_PREFIX.size : body])
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "header"
-        raise ProtocolError(f"frame header: {where}: {first['msg']}") from exc
+        raise ProtocolError(f"frame header: {first_problem(exc, 'header')}") from exc
     return header, data[body:]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from affect.errors import SettingsError
+from affect.errors import SettingsError, first_problem
 
 _CLOSED = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,6 +81,4 @@ def load_lesson(path: Path | None = None) -> Lesson:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(f"{source}: {exc}") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{source}: {where}: {first['msg']}") from exc
+        raise SettingsError(f"{source}: {first_problem(exc, 'file')}") from exc

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from affect.errors import SettingsError
+from affect.errors import SettingsError, first_problem
 from affect.inference.checkpoint import Metric
 from affect.inference.voting import Vote
 from affect.types import Calibration
@@ -109,9 +109,7 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as exc:
         raise SettingsError(f"plugins.ensemble.manifest: {path}: {exc.strerror or exc}") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise SettingsError(f"plugins.ensemble.manifest: {path}: {where}: {first['msg']}") from exc
+        raise SettingsError(f"plugins.ensemble.manifest: {path}: {first_problem(exc, 'file')}") from exc
 
 
 def plan_of(settings: EnsembleSettings, shipped: Path) -> Plan:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from affect.errors import SettingsError
+from affect.errors import SettingsError, first_problem
 from affect.registry import RecipeSpec
 
 TABLES = ("model", "data", "augment", "train")
@@ -161,8 +161,7 @@ def run_config(recipe: RecipeSpec, *tables: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate({"recipe": recipe.name, "init": init, **merged})
     except ValidationError as exc:
-        first = exc.errors()[0]
-        raise SettingsError(f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from exc
+        raise SettingsError(first_problem(exc, "run")) from exc
 
 
 def read_run_file(path: Path) -> dict[str, Any]:

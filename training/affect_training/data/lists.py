@@ -36,7 +36,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from affect.errors import MediaError, SettingsError
+from affect.errors import MediaError, SettingsError, first_problem
 from affect_training.data.faces import SPLITS
 from affect_training.data.fer2013 import columns, open_text
 from affect_training.data.folders import SPLIT_NAMES
@@ -120,8 +120,7 @@ def read_set_file(path: Path) -> SetFile:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SettingsError(f"{path}: {exc}") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        raise SettingsError(f"{path}, {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from exc
+        raise SettingsError(f"{path}, {first_problem(exc, 'file')}") from exc
 
 
 def set_file(path: Path) -> SetFile:

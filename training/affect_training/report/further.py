@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from affect.errors import SettingsError
+from affect.errors import SettingsError, first_problem
 from affect.types import Calibration
 from affect_training.evaluation.adversarial import Adversarial
 from affect_training.evaluation.groups import GroupReport
@@ -99,11 +99,7 @@ def read_evaluation(path: Path) -> Further:
         content = {**json.loads(path.read_text(encoding="utf-8")), "source": path.name}
         return (WholePictures if "detector" in content else Evaluation).model_validate(content)
     except (OSError, ValueError, TypeError) as exc:
-        if isinstance(exc, ValidationError):
-            first = exc.errors()[0]
-            why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        else:
-            why = str(exc)
+        why = first_problem(exc, "file") if isinstance(exc, ValidationError) else str(exc)
         raise SettingsError(
             f"{path}: expected a JSON file of `affect-train evaluate --json` or `fullframe --json` ({why})"
         ) from exc

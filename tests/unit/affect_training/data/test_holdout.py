@@ -51,7 +51,7 @@ def test_nothing_is_held_out_of_data_left_as_they_are() -> None:
 
 def test_what_cannot_be_held_out_is_told() -> None:
     whole = data([0, 1, 2])
-    with pytest.raises(SettingsError, match=r"data\.holdout: 0\.1 of 3 faces is not one of any class"):
+    with pytest.raises(SettingsError, match=r"data\.holdout: 0\.1 of 3 faces holds out no face of any class"):
         hold_out(whole, 0.1)
     both = FaceData({**whole.splits, "PublicTest": split([0], 50)}, {}, "hash", path=Path("raf"))
     with pytest.raises(SettingsError, match=r"data\.holdout: raf has a split PublicTest; set data\.holdout = 0"):

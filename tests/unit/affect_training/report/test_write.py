@@ -126,7 +126,7 @@ def test_what_a_run_was_trained_on_is_asked_for_when_it_is_not_fer2013(trained: 
         open_subject(str(folder), tiny_faces(), "PublicTest", "cpu")
     subject = open_subject(str(folder), tiny_faces(), "PublicTest", "cpu", about="pupils who agreed")
     assert subject.facts.data == "classroom: pupils who agreed."
-    with pytest.raises(SettingsError, match="--about is for the folder of a run; cnn says itself"):
+    with pytest.raises(SettingsError, match="--about is for the folder of a run; cnn already says"):
         open_subject("cnn", tiny_faces(), "PublicTest", "cpu", about="x")
 
 
