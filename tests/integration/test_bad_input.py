@@ -202,6 +202,21 @@ async def test_a_failing_face_costs_only_itself(serve: Serve, level: int, code: 
         engine.close()
 
 
+async def test_status_tells_of_a_backend_that_fails_until_it_works_again(serve: Serve) -> None:
+    settings = Settings()
+    pipeline = Pipeline(FakeDetector(), PoisonableBackend(), Device("cpu", "float32"), settings.vision)
+    engine = build_engine(pipeline, settings)
+    try:
+        async with serve({"service": {"status_s": 0.1}}, engine) as service, peer(service) as p:
+            await p.consented(observations=True)
+            assert (await p.until("status"))["backend_ok"] is True
+            for k, level, ok in ((0, 55, False), (1, 200, True)):
+                await goes_on(p, striped(level), k / 5)
+                assert (await p.until("status"))["backend_ok"] is ok
+    finally:
+        engine.close()
+
+
 class CrowdDetector(FakeDetector):
     """Sees twenty faces in a row."""
 
