@@ -248,6 +248,31 @@ async def test_a_long_text_is_refused_unread(serve: Serve) -> None:
         assert "65536 characters" in error["message"]
 
 
+async def test_a_frames_errors_go_to_all_and_early_ones_to_the_sender(serve: Serve, grey_jpeg: bytes) -> None:
+    async with serve({"service": {"max_fps": 4}}) as service, peer(service) as learner, peer(service) as tutor:
+        await learner.hello(session="s-14", roles=["learner"])
+        await tutor.hello(roles=["tutor"], session="s-14")
+        await learner.frame(grey_jpeg, 0.0)
+        await learner.until("error", lambda m: m["code"] == "consent_required")
+        await learner.send("consent", granted=True)
+        seq = await learner.frame(b"no picture", 0.1)
+        for told in (learner, tutor):
+            error = await told.until("error", lambda m: m["ref"] == seq)
+            assert (error["code"], error["fatal"]) == ("unsupported_media", False)
+        await learner.frame(grey_jpeg, 0.1)
+        await learner.until("error", lambda m: m["code"] == "frame_out_of_order")
+        await learner.frame(grey_jpeg, 1000.0)
+        await learner.until("error", lambda m: m["code"] == "frame_from_future")
+        await learner.socket.send(b"\x01")
+        await learner.until("error", lambda m: m["code"] == "bad_message")
+        for k in range(8):
+            await learner.frame(grey_jpeg, 0.2 + k / 100)
+        await learner.until("error", lambda m: m["code"] == "rate_limited")
+        await tutor.send("ping")
+        await tutor.until("pong")
+        assert [m["ref"] for m in tutor.of("error")] == [seq]
+
+
 async def test_everybody_learns_that_a_refusal_ended_a_grant(serve: Serve) -> None:
     async with serve() as service, peer(service) as learner, peer(service) as tutor:
         await learner.consented(session="s-10")

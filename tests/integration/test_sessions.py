@@ -55,6 +55,18 @@ async def test_resume_replays_what_was_missed(serve: Serve, grey_jpeg: bytes) ->
             assert missed["event"]["data"]["seq"] == first["event"]["data"]["seq"] + 1
 
 
+async def test_without_resume_nothing_is_replayed(serve: Serve) -> None:
+    async with serve() as service, peer(service) as p, peer(service) as late:
+        await p.hello(session="s-15")
+        await p.send("correct", state="boredom")
+        last = (await p.until("event", lambda m: m["event"]["data"]["phase"] == "onset"))["event"]["data"]["seq"]
+        await late.hello(session="s-15", roles=["tutor"])
+        assert (await late.until("snapshot"))["seq"] == last
+        await late.send("ping")
+        await late.until("pong")
+        assert late.of("event") == []
+
+
 async def test_a_learner_who_comes_back_may_count_anew(serve: Serve, grey_jpeg: bytes) -> None:
     async with serve() as service:
         async with peer(service) as p:
