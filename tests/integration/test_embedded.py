@@ -45,6 +45,26 @@ async def test_push_and_events(fake_engine: Engine, grey_jpeg: bytes) -> None:
     assert [e.data.seq for e in events] == list(range(1, len(events) + 1))
 
 
+async def test_modules_that_share_an_engine_are_apart(grey_jpeg: bytes) -> None:
+    settings = Settings.model_validate({"inference": {"backend": "cnn"}, "vision": {"detector": "haar"}})
+    async with AffectModule(settings, session="a") as a:
+        async with AffectModule(settings, session="b", engine=a.core.engine, host=a.core.host) as b:
+            for module, state in ((a, LearnerState.BOREDOM), (b, LearnerState.FRUSTRATION)):
+                module.push(grey_jpeg, 0.0)
+                module.correct(state, 0.5)
+        a.push(grey_jpeg, 1.0)  # b has closed, the engine has not
+        await a.drain()
+        assert a.errors == []
+        engine = a.core.engine
+    with pytest.raises(AffectError, match="engine is closed"):
+        engine.submit(a.core.job(grey_jpeg, 2.0))
+    for module, name, state in ((a, "a", "boredom"), (b, "b", "frustration")):
+        events = [event async for event in module.events()]
+        assert {event.subject for event in events} == {name}
+        assert [event.data.seq for event in events] == list(range(1, len(events) + 1))
+        assert (events[-1].data.state, events[-1].data.reason) == (state, "session_end")
+
+
 async def test_the_newest_frame_wins_and_a_bad_one_is_kept_as_error(fake_engine: Engine, grey_jpeg: bytes) -> None:
     async with AffectModule(Settings(), engine=fake_engine) as module:
         for k in range(5):
