@@ -161,7 +161,7 @@ async def test_a_certificate_of_ones_own_is_accepted_when_given(certificate: tup
     async with serve({"service": table}) as service:
         place = url(service).replace("ws:", "wss:")
         with pytest.raises(ProtocolError, match=r"(?i)certificate"):
-            async with AffectClient(place, connect_timeout_s=1.0):
+            async with AffectClient(place, connect_timeout_s=3):
                 pass
         async with AffectClient(place, tls=ssl.create_default_context(cafile=str(certificate[0]))) as client:
             assert client.welcome_or_raise().session

@@ -109,7 +109,7 @@ async def test_http_door(serve: Serve) -> None:
         assert (status, body["ready"]) == (200, True)
         assert (await asyncio.to_thread(_get, service, "/etc/passwd"))[0] == 404
         assert (await asyncio.to_thread(_get, service, "/../pyproject.toml"))[0] == 404
-        page = await asyncio.to_thread(urllib.request.urlopen, f"{service.url}")
+        page = await asyncio.to_thread(urllib.request.urlopen, service.url, timeout=10)
         with page:
             assert b"<!doctype html>" in page.read().lower()
             words = [rule.split() for rule in page.headers["Content-Security-Policy"].split(";")]
@@ -128,7 +128,7 @@ async def test_too_many_sessions(serve: Serve) -> None:
 
 def _get(service: AffectService, path: str) -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{service.port}{path}") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{service.port}{path}", timeout=10) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as exc:
         with exc:

@@ -98,7 +98,7 @@ async def test_the_page_is_a_folder_or_nothing(serve: Serve, tmp_path: Path) -> 
     (tmp_path / "index.html").write_text("<p>ours</p>")
     (tmp_path / "secret.pem").write_text("not a file of a page")
     async with serve({"service": {"page": str(tmp_path)}}) as service:
-        with await asyncio.to_thread(urllib.request.urlopen, service.url) as answer:
+        with await asyncio.to_thread(urllib.request.urlopen, service.url, timeout=10) as answer:
             assert answer.read() == b"<p>ours</p>"
         assert await _status(service, "secret.pem") == 404
     async with serve({"service": {"page": ""}}) as service:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from affect_autotutor import AffectPolicy, Dialogue, MoveKind, Tactic, TutorHost, load_lesson
 from affect_client import AffectClient
 from support.wire import Peer, Serve, peer
@@ -146,8 +147,11 @@ def test_an_interrupt_ends_it_at_once() -> None:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        while "tutor: You run" not in process.stdout.readline():
-            pass
+        for line in process.stdout:
+            if "tutor: You run" in line:
+                break
+        else:
+            pytest.fail(f"it ended by itself, with {process.wait(30)}")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130  # with nothing typed
     finally:

@@ -175,7 +175,7 @@ def test_a_sink_that_is_stuck_at_the_end_is_told_of(caplog: pytest.LogCaptureFix
         sinks.write("s", {"k": k})
     assert stuck.entered.wait(5)
     with caplog.at_level(logging.WARNING, "affect.sinks"):
-        sinks.close(timeout_s=0.3)
+        sinks.close(timeout_s=2)
     assert [r.getMessage() for r in caplog.records] == ["sink stuck is stuck; 5 events are lost"]
     assert len(good.events) == 5
     stuck.release.set()
