@@ -228,8 +228,9 @@ async def test_a_defect_costs_one_socket_and_is_logged(
             patch.setattr(learner, "estimate", "no estimate")  # a snapshot of it is impossible
             await q.send("hello", protocol=SUBPROTOCOL, client="x", roles=["tutor"], session="s-defect")
             assert await q.closed() == 1011
-        await p.frame(grey_jpeg, 0.0)
-        await p.until("observation")
+            assert q.seen == []
+        seq = await p.frame(grey_jpeg, 0.0)
+        await p.until("observation", lambda m: m["seq"] == seq)
     (told,) = [record for record in caplog.records if record.name == "affect.service.server"]
     assert told.getMessage() == "connection failed"
     assert told.exc_info is not None
