@@ -61,6 +61,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def test_analyze_writes_one_line_a_frame(analysed: Path) -> None:
     observations = lines(analysed / "face.observations.jsonl")
     assert [line["frame"] for line in observations] == list(range(60))
@@ -88,8 +93,11 @@ def test_analyze_writes_cloudevents_csv_and_plots(analysed: Path) -> None:
     closed = [e["data"]["state"] for e in events if e["data"]["phase"] == "offset"]
     assert "delight" in opened
     assert sorted(opened) == sorted(closed)  # the end of the file ends what was open
-    with (analysed / "face.observations.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(analysed / "face.events.csv")
+    assert list(rows[0]) == ["seq", "state", "phase", "confidence", "t", "t_start", "t_end", "reason", "evidence"]
+    told = [{name: "" if e["data"][name] is None else str(e["data"][name]) for name in rows[0]} for e in events]
+    assert rows == told
+    rows = table(analysed / "face.observations.csv")
     assert len(rows) == 60
     assert float(rows[5]["emotion_happy"]) > 0.5
     with Image.open(analysed / "face.timeline.png") as plot:
@@ -149,6 +157,19 @@ def test_analyze_every_and_another_backend(media: Path, tmp_path: Path) -> None:
     observations = lines(tmp_path / "face.observations.jsonl")
     assert [line["frame"] for line in observations] == [0, 20, 40]
     assert "template-mirror+fitted" in lines(tmp_path / "face.events.jsonl")[0]["data"]["model"]
+
+
+def test_analyze_classifies_the_others_only_with_all_faces(media: Path, tmp_path: Path) -> None:
+    face = np.asarray(cv2.imread(str(media / "still.jpg")))
+    cv2.imwrite(str(tmp_path / "two.png"), np.hstack([face, face]))
+    for folder, options, classified in (("one", [], 1), ("all", ["--all-faces"], 2)):
+        affect("analyze", tmp_path / "two.png", "-o", tmp_path / folder, *options)
+        (line,) = lines(tmp_path / folder / "two.observations.jsonl")
+        assert line["faces"] == 2
+        assert len({face["track_id"] for face in line["all_faces"]}) == 2
+        assert sum(face["emotions"] is not None for face in line["all_faces"]) == classified
+        (learner,) = [face for face in line["all_faces"] if face["track_id"] == line["track_id"]]
+        assert (learner["box"], learner["emotions"]) == (line["box"], line["emotions"])
 
 
 def test_analyze_with_the_haar_detector(media: Path, tmp_path: Path) -> None:
@@ -231,6 +252,27 @@ def test_doctor_shows_every_setting_with_its_source() -> None:
     rows = {row["key"]: row for row in report["settings"]}
     assert rows["learner.events.enter"]["origin"] == "default"
     assert "simulation" in rows["learner.events.enter"]["source"]
+
+
+def test_doctor_fails_when_a_plugin_failed(tmp_path: Path) -> None:
+    (tmp_path / "affect_broken.py").write_text("raise RuntimeError('half installed')\n")
+    folder = tmp_path / "affect_broken-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: affect-broken\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[affect]\nbroken = affect_broken\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    report = json.loads(affect("doctor", "--json", code=1, PYTHONPATH=path).stdout)
+    assert report["plugins"]["broken"].startswith("failed: ")
+    assert "half installed" in report["plugins"]["broken"]
+    assert report["check"]["pipeline"].startswith("ok")  # nothing else is wrong
+
+
+def test_doctor_masks_tokens() -> None:
+    for options in (["--all"], ["--json"]):
+        result = affect("--set", "service.token=open-sesame", "doctor", *options)
+        assert "service.token" in result.stdout
+        assert "**********" in result.stdout
+        assert "sesame" not in result.stdout + result.stderr
 
 
 def test_a_misspelt_setting_is_answered_with_the_right_one() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,6 +151,30 @@ async def test_status_tells_no_face_from_dead_service(port: int) -> None:
                     if isinstance(message, Status):
                         assert (message.presence, message.consent, message.received) == ("unknown", False, 0)
                         break
+
+
+def test_serve_prints_its_addresses_and_ends_well_on_sigint(port: int) -> None:
+    with service(port) as process:
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"page http://127.0.0.1:{port}/  websocket ws://127.0.0.1:{port}/ws  (Ctrl-C stops)" in said.splitlines()
+    assert re.search(r"^backend compact, detector mtcnn, ", said, re.MULTILINE)
+    assert said.splitlines()[-1] == "stopped"
+
+
+def test_a_wrong_table_of_the_estimator_stops_serve_with_one_line() -> None:
+    result = subprocess.run(
+        [*AFFECT, "--set", "plugins.hmm.tau_c_s=-1", "serve", "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("affect: plugins.")
+    assert line.endswith("[bad_setting]")
 
 
 def test_serve_refuses_a_public_bind_without_protection() -> None:
