@@ -78,11 +78,6 @@ def is_interactive() -> bool:
     return os.isatty(1) and "NO_PROGRESS" not in os.environ
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that writes: the environment tells, which launchers set before there is a trainer."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's advertisements and the warnings that do not fit a run like this."""

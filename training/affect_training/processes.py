@@ -1,13 +1,76 @@
-"""What the processes of a distributed run must agree on before they train together."""
+"""The processes of a distributed run: which one this is, which GPU it has, and what all must agree on.
 
+Launchers number every process they start, also those that train alone beside each other (`srun` over seeds, say):
+their numbers count only when a run has several processes.
+"""
+
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from affect.errors import SettingsError
+from affect.inference.device import Device
+
+
+def is_first_process(processes: int) -> bool:
+    """Whether this is the process that writes: the environment tells, which launchers set before there is a trainer.
+
+    Args:
+        processes: That train together.
+    """
+    numbers = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return processes == 1 or all(os.environ.get(name, "0") == "0" for name in numbers)
+
+
+def own_device(name: str, processes: int) -> str:
+    """Return the device of this process: of several on GPUs each has the one of its number on its machine.
+
+    It never touches another GPU, where each process would take memory, nor the CPU in place of one that cannot be used:
+    the others would wait for it.
+    """
+    if processes > 1 and (name == "cuda" or (name == "auto" and torch.cuda.device_count())):
+        return f"cuda:{os.environ.get('LOCAL_RANK') or os.environ.get('SLURM_LOCALID') or 0}"
+    return name
+
+
+def check_gpus(device: Device, devices: int) -> None:
+    """See that there is a GPU for each process of this machine.
+
+    Raises:
+        SettingsError: There are fewer.
+    """
+    if device.is_cuda and devices > (count := torch.cuda.device_count()):
+        raise SettingsError(f"--devices {devices}: each needs a GPU of its own, and this process sees {count}")
+
+
+def cluster(devices: int, nodes: int) -> list[ClusterEnvironment]:
+    """Return what tells Lightning the number of this process; nothing when it finds that itself.
+
+    Raises:
+        SettingsError: SLURM was asked for other processes.
+    """
+    if devices * nodes == 1:
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
+        return [LightningEnvironment()]
+    # `torchrun` within a job of SLURM numbers the processes itself.
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    try:
+        # A job that is sent again resumes by its own checkpoint, not by one of Lightning's.
+        slurm = SLURMEnvironment(auto_requeue=False)
+        slurm.validate_settings(devices, nodes)
+    except (RuntimeError, ValueError) as exc:
+        raise SettingsError(f"--devices {devices} --nodes {nodes}: {exc}") from exc
+    return [slurm]
 
 
 class SameEpoch(Callback):

@@ -5,7 +5,6 @@ of an unbroken one. Selection looks at PublicTest only.
 """
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -27,7 +24,7 @@ from torch import nn
 from affect.errors import CheckpointError, SettingsError
 from affect.inference.device import Device
 from affect.registry import RecipeSpec
-from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_first_process, is_interactive, quiet_lightning
+from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_interactive, quiet_lightning
 from affect_training.config import RunConfig
 from affect_training.data import SIDE, FaceData, Split
 from affect_training.data.holdout import hold_out
@@ -36,7 +33,7 @@ from affect_training.judge import EpochResult, Judge, Progress, State
 from affect_training.kept import find_kept, go_back
 from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
-from affect_training.processes import SameEpoch
+from affect_training.processes import SameEpoch, check_gpus, cluster, is_first_process
 from affect_training.provenance import (
     Normalisation,
     array_sha256,
@@ -66,7 +63,7 @@ class Run:
         spec: The recipe.
         config: Its settings.
         data: Faces with the splits Training and PublicTest; without the latter, `config.data.holdout` makes it.
-        device: Where it runs.
+        device: Where it runs; of several processes on GPUs, this one's (`processes.own_device`).
         aux: Folder below which `config.data.aux` lies.
         devices, nodes: Processes a machine and machines, for distributed training (Lightning's DDP).
         cache: Folder for parsed auxiliary sets; None parses them anew.
@@ -154,13 +151,11 @@ class Run:
             SystemExit: SIGTERM came; what was saved is intact.
             UnwrittenError: A file of the run could not be written; what was saved before is intact.
             SettingsError: The run was begun with other data, votes, auxiliary faces, initial weights or teachers; or
-                its processes do not go on from the same epoch.
+                its processes do not go on from the same epoch, or are more than there are GPUs.
         """
         if self.finished or stop_after == 0:
             return
-        if self.device.is_cuda and self.devices * self.nodes > 1:  # a process for each, numbered on each machine
-            number = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
-            self.device = Device(f"cuda:{number}", self.device.precision)
+        check_gpus(self.device, self.devices)
         self._check_size()
         before = self._before()
         targets, inputs = self._given(before)
@@ -173,18 +168,20 @@ class Run:
             self.model, self.config, self.training, targets, self.normalise, self.device, judge.after_epoch
         )
         judge.module = module
+        first = is_first_process(self.devices * self.nodes)
         try:
             with ExitStack() as held:
-                if is_first_process():
-                    held.enter_context(alone(self.folder, "run; choose another --out"))
-                    self._open_folder(before, inputs)
                 held.enter_context(quiet_lightning())
-                self._trainer(judge).fit(module, ckpt_path=self._resume_from, weights_only=True)
+                trainer = self._trainer(judge)  # refuses settings before the folder is emptied
+                if first:
+                    held.enter_context(alone(self.folder, "run; choose another --out, or share it by --devices N"))
+                    self._open_folder(before, inputs)
+                trainer.fit(module, ckpt_path=self._resume_from, weights_only=True)
         except SIGTERMException as exc:
             progress("stopped by SIGTERM; the same command goes on")
             raise SystemExit(128 + signal.SIGTERM) from exc
         except LossNotFiniteError as exc:
-            if is_first_process():
+            if first:
                 self._save_bad_batch(exc)
             raise
         except OSError as exc:  # TensorBoard's files, the folder itself
@@ -293,20 +290,15 @@ class Run:
             callbacks.append(EpochBar(leave=False))
         gpu = self.device.is_cuda
         index = self.device.torch.index or 0
-        several = self.devices > 1 or self.nodes > 1
-        # A job that is sent again resumes by its own checkpoint, not by one of Lightning's.
-        # `torchrun` within a job of SLURM numbers the processes itself.
-        by_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
-        slurm = [SLURMEnvironment(auto_requeue=False)] if by_slurm else []
         return Trainer(
             accelerator="gpu" if gpu else "cpu",
             devices=[index] if gpu and self.devices == 1 else self.devices,
             num_nodes=self.nodes,
-            strategy="ddp" if several else "auto",
+            strategy="ddp" if self.devices * self.nodes > 1 else "auto",
             use_distributed_sampler=False,
             max_epochs=self.config.train.epochs,
             callbacks=callbacks,
-            plugins=[WholeFile(), *slurm],
+            plugins=[WholeFile(), *cluster(self.devices, self.nodes)],
             default_root_dir=self.folder,
             logger=TensorBoardLogger(self.folder, name="tensorboard", version=""),
             enable_checkpointing=True,

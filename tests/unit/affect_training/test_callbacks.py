@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_first_process, is_interactive, quiet_lightning
+from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_interactive, quiet_lightning
 from lightning.pytorch.callbacks import RichProgressBar
 
 from affect.errors import CheckpointError
@@ -81,28 +81,6 @@ def test_a_person_watches_a_terminal(
     if asked:
         monkeypatch.setenv("NO_PROGRESS", "1")
     assert is_interactive() is expected
-
-
-@pytest.mark.parametrize(
-    ("environment", "first"),
-    [
-        ({}, True),
-        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
-        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
-        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
-        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
-        ({"SLURM_PROCID": "1"}, False),
-    ],
-    ids=str,
-)
-def test_the_first_process_of_all_machines(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], first: bool
-) -> None:
-    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert is_first_process() is first
 
 
 def test_lightning_is_quiet_within_and_as_before_after() -> None:

@@ -10,12 +10,19 @@ from typing import Any
 import pytest
 import torch
 from affect_training import run
+from affect_training.storage import alone
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from support.runs import TESTS, facts, log, quiet, weights
 from support.tiny import TINY_HEADS, tiny_faces, write_fer2013
 
+from affect.errors import SettingsError
 from affect.inference.device import Device
 
 from .conftest import Start
+
+SAME_CODE = {"PYTHONPATH": os.pathsep.join((str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])))}
+"""Lets another process import what this one does."""
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path, start: Start) -> None:
@@ -23,7 +30,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, start: Start) -> None
     done = subprocess.run(
         [sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
          "--set", "model.norm=false", "--set", "epochs=2", "--device", "cpu", "--devices", "2"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, **SAME_CODE}, capture_output=True, text=True, check=False,
         timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -48,7 +55,7 @@ def test_two_machines_train_one_network(tmp_path: Path, start: Start, unused_tcp
         sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
         "--set", "epochs=2", "--set", "ema=.9", "--device", "cpu", "--devices", "1", "--nodes", "2",
     ]  # fmt: skip
-    shared = {"PYTHONPATH": str(TESTS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_tcp_port)}
+    shared = {**SAME_CODE, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_tcp_port)}
     machines = [
         subprocess.Popen(
             command, cwd=tmp_path, env={**os.environ, **shared, "NODE_RANK": str(rank)}, text=True,
@@ -70,26 +77,6 @@ def test_two_machines_train_one_network(tmp_path: Path, start: Start, unused_tcp
     assert facts(several)["processes"] == 2
 
 
-@pytest.mark.parametrize(("name", "number"), [("LOCAL_RANK", "3"), ("SLURM_LOCALID", "2")])
-def test_each_process_has_a_gpu_of_its_own(
-    start: Start, monkeypatch: pytest.MonkeyPatch, name: str, number: str
-) -> None:
-    asked: list[str] = []
-
-    def device(text: str, precision: str) -> Device:
-        asked.append(text)
-        raise InterruptedError
-
-    one = start()
-    one.device = SimpleNamespace(is_cuda=True, precision="float32")  # type: ignore[assignment]
-    one.devices = 4
-    monkeypatch.setenv(name, number)
-    monkeypatch.setattr(run, "Device", device)
-    with pytest.raises(InterruptedError):
-        one.fit(quiet)
-    assert asked == [f"cuda:{number}"]
-
-
 def test_sigterm_is_no_success(tmp_path: Path) -> None:
     write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
     command: list[str | Path] = [
@@ -98,7 +85,7 @@ def test_sigterm_is_no_success(tmp_path: Path) -> None:
     ]  # fmt: skip
     said = []
     with subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(TESTS), "PYTHONUNBUFFERED": "1"}, text=True,
+        command, cwd=tmp_path, env={**os.environ, **SAME_CODE, "PYTHONUNBUFFERED": "1"}, text=True,
         stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -113,26 +100,47 @@ def test_sigterm_is_no_success(tmp_path: Path) -> None:
     assert "stopped by SIGTERM; the same command goes on" in said[-1]
 
 
-class _EnoughError(Exception):
-    """What the test came to see was seen."""
-
-
-def test_torchrun_numbers_the_processes_within_a_job_of_slurm(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NAME": "sbatch"}
-    for name, value in environment.items():
+def test_a_run_alone_is_one_whatever_number_srun_gave_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = {"SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "3", "SLURM_JOB_NAME": "seeds"}
+    for name, value in numbers.items():
         monkeypatch.setenv(name, value)
-    given: list[Any] = []
+    monkeypatch.setattr(rank_zero_only, "rank", 3)  # as Lightning reads it from these
+    one = start()
+    one.fit(quiet)
+    assert len(log(one)) == 3
+    assert facts(one)["processes"] == 1
+    assert {"last.ckpt", "best.ckpt", ".lock"} < {path.name for path in one.folder.iterdir()}
+    assert list((one.folder / "tensorboard").iterdir())
 
-    def trainer(**settings: Any) -> None:
-        given.append([type(plugin).__name__ for plugin in settings["plugins"]])
-        raise _EnoughError
 
-    monkeypatch.setattr(run, "Trainer", trainer)
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}.items():
-        with pytest.raises(_EnoughError):
-            start().fit(quiet)
+def test_processes_that_were_not_told_of_each_other_do_not_share_a_folder(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(_EnoughError):
+    one = start()
+    with alone(one.folder, "run"), pytest.raises(SettingsError, match=r"another process works .*--devices N"):
+        one.fit(quiet)
+
+
+def test_more_processes_than_gpus_are_refused_before_the_folder_is_emptied(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start().fit(quiet, stop_after=1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    one = start()
+    one.devices, one.device = 2, SimpleNamespace(is_cuda=True)  # type: ignore[assignment]
+    with pytest.raises(SettingsError, match="--devices 2: each needs a GPU of its own, and this process sees 1"):
+        one.fit(quiet)
+    assert start().resume()
+
+
+def test_what_lightning_refuses_leaves_the_folder_as_it_was(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise MisconfigurationException
+
+    start().fit(quiet, stop_after=1)
+    monkeypatch.setattr(run, "Trainer", refuse)
+    with pytest.raises(MisconfigurationException):
         start().fit(quiet)
-    assert given[0] == ["WholeFile", "SLURMEnvironment"]
-    assert given[-1] == ["WholeFile"]
+    assert start().resume()

@@ -109,7 +109,7 @@ def vote_of_parts(
     about: str | None,
     licence: str | None,
 ) -> None:
-    """Export each part's run beside it, and write their equal vote to `folder/members.json`; once, by one process.
+    """Export each part's run beside it, and write their equal vote to `folder/members.json`.
 
     Args:
         spec: A recipe with parts.
@@ -117,10 +117,6 @@ def vote_of_parts(
         data, device, holdout: As for `affect-train ensemble`.
         about, licence: As for `affect-train export`.
     """
-    from affect_training.callbacks import is_first_process
-
-    if not is_first_process():  # DDP runs the whole command in each
-        return
     context = click.get_current_context()
     weights = [folder / f"{name}.safetensors" for name in spec.parts]
     for run, file in zip(spec.parts, weights, strict=True):

@@ -109,8 +109,11 @@ def run(
     for place, part, config in planned:
         _train(place, part, config, data, aux, device, devices, nodes, from_epoch=from_epoch, keep=keep, fresh=fresh)
     if spec.parts:
+        from affect_training.processes import is_first_process
+
         holdout = planned[0][2].data.holdout
-        vote_of_parts(spec, folder, data, device, holdout=holdout, about=about, licence=licence)
+        if is_first_process(devices * nodes):  # DDP runs the whole command in each
+            vote_of_parts(spec, folder, data, device, holdout=holdout, about=about, licence=licence)
 
 
 def _check_vote(
@@ -144,16 +147,16 @@ def _train(
     fresh: bool,
 ) -> None:
     from affect.inference.device import Device
-    from affect_training.callbacks import is_first_process
     from affect_training.data import load_faces
+    from affect_training.processes import is_first_process, own_device
     from affect_training.run import Run
 
+    processes = devices * nodes
     faces = load_faces(existing(data), CACHE, votes=config.data.votes)
-    training = Run(
-        folder, spec, config, faces, Device(device), aux=aux, devices=devices, nodes=nodes, cache=CACHE, keep=keep
-    )
+    own = Device(own_device(device, processes))
+    training = Run(folder, spec, config, faces, own, aux=aux, devices=devices, nodes=nodes, cache=CACHE, keep=keep)
     resumed = not fresh and training.resume(epoch=from_epoch)
-    tell: Callable[[str], None] = click.echo if is_first_process() else lambda _: None
+    tell: Callable[[str], None] = click.echo if is_first_process(processes) else lambda _: None
     if aux is not None and not config.data.aux:
         tell(f"--aux {aux} is not used: data.aux names no set")
     if config.init == "none" and config.train.freeze:

@@ -134,8 +134,10 @@ def test_only_the_first_process_writes_the_vote(monkeypatch: pytest.MonkeyPatch)
     vote = Path("runs/tiny-pair/members.json")
     vote.unlink()
     monkeypatch.setenv("LOCAL_RANK", "1")
-    call(*PAIR, "--set", "epochs=1")
+    call(*PAIR, "--set", "epochs=1", "--devices", "2")
     assert not vote.exists()
+    call(*PAIR, "--set", "epochs=1")  # alone, whatever its launcher says
+    assert vote.exists()
 
 
 def test_about_is_for_parts_only() -> None:

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from support.tiny import install_tiny, tiny_faces, tiny_split, write_fer2013
 
 from affect.errors import AffectError, CheckpointError, MediaError, PluginError, SettingsError
+from affect.inference import device as device_module
 
 
 @pytest.fixture(autouse=True)
@@ -197,3 +198,26 @@ def test_several_processes_do_not_share_one_gpu(several: tuple[str, str]) -> Non
             catch_exceptions=False,
             standalone_mode=False,
         )
+
+
+@pytest.mark.parametrize(("device", "there"), [("auto", 2), ("cuda", 2), ("auto", 1)])
+def test_a_process_of_several_never_takes_the_cpu_for_its_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, there: int
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(device_module, "why_unusable", {"cuda:1": "out of memory"}.__getitem__)  # asks of no other
+    with pytest.raises(SettingsError, match=r"'cuda:1'( cannot be used: out of memory|: this machine has 1 CUDA)"):
+        CliRunner().invoke(
+            cli,
+            ["run", "tiny", "--data", "fer2013.csv", "--device", device, "--devices", "2"],
+            catch_exceptions=False,
+            standalone_mode=False,
+        )
+
+
+def test_a_run_alone_under_a_launcher_tells_how_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    said = call("tiny", "--data", "fer2013.csv", "--device", "cpu", "--set", "epochs=1").output
+    assert "epoch   1" in said
+    assert "best PublicTest accuracy" in said
