@@ -10,6 +10,7 @@ from affect.hookspecs import hookimpl
 from affect.version import __version__
 
 if TYPE_CHECKING:
+    from affect.analysis import analyze_video
     from affect.module import AffectModule, SyncAffectModule
     from affect.pictures import analyze_image, load_backend
     from affect.settings import Settings
@@ -20,6 +21,7 @@ _LAZY = {
     "SyncAffectModule": "affect.module",
     "Settings": "affect.settings",
     "analyze_image": "affect.pictures",
+    "analyze_video": "affect.analysis",
     "load_backend": "affect.pictures",
     "load_settings": "affect.settings.load",
 }
@@ -30,6 +32,7 @@ __all__ = [
     "SyncAffectModule",
     "__version__",
     "analyze_image",
+    "analyze_video",
     "hookimpl",
     "load_backend",
     "load_settings",

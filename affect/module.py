@@ -16,7 +16,7 @@ from affect.cloudevents import CloudEvent
 from affect.errors import AffectError, ErrorCode, FrameError
 from affect.inference.engine import LocalEngine
 from affect.labels import LearnerState, OffsetReason
-from affect.pipeline import FrameJob, PreparedFrame, build_engine, build_pipeline
+from affect.pipeline import FrameJob, PreparedFrame, build_engine, build_pipeline, with_offline_search
 from affect.plugins import PluginHost
 from affect.session import LearnerSession, new_session
 from affect.settings import Settings
@@ -274,10 +274,16 @@ class SyncAffectModule:
     ) -> None:
         self._core.close()
 
-    def another(self, session: str, *, phase: float | None = None) -> "SyncAffectModule":
-        """Start another session on the same engine: the next learner, or the next file of a folder."""
+    def another(self, session: str) -> "SyncAffectModule":
+        """Start another session on the same engine: the next learner."""
         core = self._core
-        return SyncAffectModule(core.settings, session=session, engine=core.engine, host=core.host, phase=phase)
+        return SyncAffectModule(core.settings, session=session, engine=core.engine, host=core.host)
+
+    def for_file(self, session: str) -> "SyncAffectModule":
+        """Start a session for a file on the same engine: its detections depend on nothing but the file."""
+        core = self._core
+        settings = with_offline_search(core.settings)
+        return SyncAffectModule(settings, session=session, engine=core.engine, host=core.host, phase=0.0)
 
     def push(self, image: bytes | ByteArray, t: float) -> tuple[Observation, list[CloudEvent]]:
         """Work on one frame.

@@ -1,5 +1,7 @@
 """A video's frames and their times, from a file or a camera; what was wrong with the file is counted, not hidden."""
 
+import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Self
 import cv2
 import numpy as np
 
-from affect.errors import MediaError
+from affect.errors import MediaError, SettingsError
+from affect.media import printable
 from affect.types import ByteArray
 
 _DEFAULT_FPS = 25.0
@@ -19,7 +22,34 @@ _LONGEST_GAP_S = (
 _PAUSE_S = 1.0  # a hole longer than this is told
 _MOST_FAILURES = 100  # this many frames in a row that cannot be decoded end a video
 _SHORT_S = 0.8  # announced durations are wrong by less: healthy files end up to this early
+_ROUNDED_S = 0.0005  # Matroska rounds times to milliseconds
 _PTS = getattr(cv2, "CAP_PROP_PTS", -1)  # OpenCV before 4.12 has none
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which frames of a video are taken: every Nth, or `fps` a second by their times.
+
+    Raises:
+        SettingsError: Both, or one out of range.
+    """
+
+    every: int = 1
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or not (self.fps is None or 0 < self.fps < math.inf):
+            raise SettingsError(f"expected every >= 1 and fps > 0, got {self.every} and {self.fps}")
+        if self.every > 1 and self.fps is not None:
+            raise SettingsError("expected every or fps, got both")
+
+    def after(self, t: float) -> float:
+        """Return when the next frame is due by `fps`: times lie on its grid, so that rounding does not add up."""
+        assert self.fps is not None
+        return (math.floor((t + _ROUNDED_S) * self.fps) + 1) / self.fps - _ROUNDED_S
+
+
+EVERY_FRAME = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +158,7 @@ class Video:
 
     Args:
         source: A file's path, or a camera's number.
-        every: Take every Nth frame.
+        sampling: Which frames to take.
 
     Attributes:
         fps: Frames a second.
@@ -139,20 +169,23 @@ class Video:
         MediaError: It cannot be opened.
     """
 
-    def __init__(self, source: Path | int, every: int = 1) -> None:
-        self.source, self._every = source, every
-        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    def __init__(self, source: Path | int, sampling: Sampling = EVERY_FRAME) -> None:
+        self.source, self._sampling = source, sampling
+        self._capture = cv2.VideoCapture(source) if isinstance(source, int) else _open(source)
         if not self._capture.isOpened():
-            what = f"camera {source}" if isinstance(source, int) else f"{source}: as a video"
-            raise MediaError(f"{what} cannot be opened")
+            if isinstance(source, int):
+                raise MediaError(f"camera {source} cannot be opened")
+            raise MediaError(f"{printable(source)}: cannot be opened: empty, cut short, or without a video stream")
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         known = np.isfinite(fps) and 0.1 < fps < 1000
         self.fps = fps if known else _DEFAULT_FPS
         count = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         counted = bool(np.isfinite(count) and count > 0)
-        self.total: int | None = int(count / every) if counted else None
         # OpenCV counts frames by the duration, or the duration is that of so many: either way this is the duration.
         self.announced_s: float | None = count / fps if counted and known else None
+        self.total: int | None = int(count / sampling.every) if counted else None
+        if sampling.fps is not None and self.total is not None and self.announced_s is not None:
+            self.total = min(self.total, int(self.announced_s * sampling.fps) + 1)
         self.read = 0
         self._clock = _Clock(self.fps, self.announced_s)
         self._next = 0  # number of the next frame in the file
@@ -166,7 +199,7 @@ class Video:
 
         A frame that cannot be decoded costs itself: those after it are read all the same, as long as they come.
         """
-        failed = 0
+        failed, due = 0, 0.0
         while not self._over(failed):
             if not self._capture.grab():
                 failed += 1
@@ -177,13 +210,17 @@ class Video:
             self._given = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if self._start is None:
                 self._start = max(0.0, self._capture.get(_PTS) / self.fps - self._given)
-            if index % self._every:
+            if index % self._sampling.every:
+                continue
+            t = self._clock.tell(index, self._given)
+            if self._sampling.fps is not None and t < due:
                 continue
             good, bgr = self._capture.retrieve()
             if not good:
                 self._undecodable += 1
                 continue
-            t = self._clock.tell(index, self._given)
+            if self._sampling.fps is not None:
+                due = self._sampling.after(t)
             self.read += 1
             self._size = (bgr.shape[1], bgr.shape[0])
             yield VideoFrame(index, t, np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
@@ -230,3 +267,13 @@ class Video:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._capture.release()
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    """Open a file; OpenCV crashes at a name that is not UTF-8, so such a file is opened by a link."""
+    if not any("\udc80" <= letter <= "\udcff" for letter in str(path)):
+        return cv2.VideoCapture(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"video{printable(path.suffix)}"
+        link.symlink_to(path.absolute())
+        return cv2.VideoCapture(str(link))

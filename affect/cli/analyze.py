@@ -1,256 +1,149 @@
-"""`affect analyze`: per input a JSONL and CSV of observations, a JSONL and CSV of events, and a timeline plot.
+"""`affect analyze`: per input a JSONL and CSV of observations, a JSONL and CSV of events, a plot and a record."""
 
-Files are written beside their final name and moved there when complete, so that an interrupted run leaves no half
-file that looks whole.
-"""
-
-import csv
-import json
-from collections import deque
+import logging
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from affect.analysis import Analysis
+from affect.cli.outputs import FrameFiles, beside, remove_partial, write_events
+from affect.cli.progress import Reporter
+from affect.cli.record import RunRecord, Summary, is_of, make_record, read_record, settings_digest, write_record
 from affect.cli.timeline import Timeline, plot_timeline
-from affect.cloudevents import CloudEvent
-from affect.errors import AffectError, MediaError
-from affect.labels import EMOTIONS, STATES
-from affect.media import expand, is_picture
-from affect.module import SyncAffectModule
+from affect.errors import AffectError, SettingsError
+from affect.media import MediaFile, find_media, is_picture, printable
+from affect.module import Engine, SyncAffectModule
 from affect.pipeline import with_offline_search
 from affect.settings import Settings
-from affect.types import ByteArray, Face, Observation
-from affect.video import Video
+from affect.video import EVERY_FRAME, Sampling
 
-_POSE = ("yaw", "pitch", "roll")
-_CSV_COLUMNS = (
-    *("t", "frame", "faces", "track_id", "x0", "y0", "x1", "y1", *_POSE),
-    *(f"emotion_{emotion.value}" for emotion in EMOTIONS),
-    *("valence", "arousal"),
-    *(f"state_{state.value}" for state in STATES),
-)
-_EVENT_COLUMNS = ("seq", "state", "phase", "confidence", "t", "t_start", "t_end", "reason", "evidence")
+log = logging.getLogger(__name__)
 
 
-def run(inputs: Sequence[Path], out: Path, settings: Settings, *, every: int, plot: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to analyse, beside the settings.
+
+    Attributes:
+        sampling: Which frames of videos.
+        plot: Write timeline plots.
+        resume: Leave out inputs that earlier runs have finished alike.
+    """
+
+    sampling: Sampling = EVERY_FRAME
+    plot: bool = True
+    resume: bool = False
+
+
+def run(
+    inputs: Sequence[Path], out: Path, settings: Settings, options: Options, *, engine: Engine | None = None
+) -> int:
     """Analyse every input; returns the exit code: 0, or 1 when any input failed.
 
+    Args:
+        inputs: Videos, pictures, or folders of them.
+        out: Folder to write to.
+        settings: Everything.
+        options: How.
+        engine: Built by the settings when not given.
+
     Raises:
-        AffectError: An input is missing, or the backend could not be created.
+        AffectError: An input is missing, the folder cannot be made, or the backend could not be created.
+        SystemExit: SIGTERM came; what was finished is whole.
     """
-    files = expand(inputs)
-    names = output_names(files)
-    out.mkdir(parents=True, exist_ok=True)
+    files = find_media(inputs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError(f"-o {printable(out)}: cannot be made a folder: {exc.strerror}") from exc
+    settings = with_offline_search(settings)
     failed = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        SyncAffectModule(with_offline_search(settings)) as module,
-        Progress(*columns, console=Console(stderr=True)) as progress,
-    ):
-        whole = progress.add_task("all inputs", total=len(files))
-        for path, name in zip(files, names, strict=True):
-            try:
-                summary = analyse_file(path, out / name, module.another(name), progress, every=every, plot=plot)
-                click.echo(summary)
-            except (AffectError, OSError) as exc:
-                failed += 1
-                click.echo(f"{path}: {exc}", err=True)
-            progress.advance(whole)
+    with terminable(), SyncAffectModule(settings, engine=engine) as module, Reporter(len(files)) as reporter:
+        batch = _Batch(out, settings, options, module, reporter)
+        for file in files:
+            failed += not batch.take(file)
     return 1 if failed else 0
 
 
-def output_names(files: Sequence[Path]) -> list[str]:
-    """Return a name for each file's outputs: its stem; with its suffix and folders where stems collide."""
-    stems = [path.stem for path in files]
-    names: list[str] = []
-    for path, stem in zip(files, stems, strict=True):
-        name = stem if stems.count(stem) == 1 else path.name
-        number = 2
-        unique = name
-        while unique in names:
-            unique, number = f"{name}-{number}", number + 1
-        names.append(unique)
-    return names
+class _Batch:
+    """A run over many inputs; none of them ends it."""
 
+    def __init__(
+        self, out: Path, settings: Settings, options: Options, module: SyncAffectModule, reporter: Reporter
+    ) -> None:
+        self._out, self._settings, self._options = out, settings, options
+        self._module, self._reporter = module, reporter
+        self._digest = settings_digest(settings, options.sampling, plot=options.plot)
+        self._summary = Summary(out)
 
-def analyse_file(
-    path: Path, base: Path, module: SyncAffectModule, progress: Progress, *, every: int, plot: bool
-) -> str:
-    """Analyse one file and write its outputs `BASE.*`; returns one line that says what was found.
+    def take(self, file: MediaFile) -> bool:
+        """Analyse one input, say what was found, and return whether it could be analysed."""
+        name = printable(file.path)
+        found: RunRecord | str
+        self._reporter.begin(name)
+        try:
+            found, said = self._analyse(file, self._out / file.name)
+            click.echo(f"{name}: {said}")
+        except Exception as exc:  # whatever one file does to a library, the others go on
+            told = str(exc) if isinstance(exc, AffectError) else f"{type(exc).__name__}: {exc}"
+            found = printable(told).removeprefix(f"{name}: ")
+            click.echo(f"{name}: {found}", err=True)
+            log.debug("%s", name, exc_info=exc)
+        finally:
+            self._reporter.end()
+        self._summary.add(file, found)
+        return isinstance(found, RunRecord)
 
-    Lines go out as they come, so that a long video costs no memory but a few numbers a frame for the plot.
-
-    Raises:
-        AffectError: It cannot be read at all. A bad frame is a line with `error`.
-    """
-    timeline = Timeline()
-    events: list[CloudEvent] = []
-    frames = seen = errors = 0
-    first_error = ""
-    task = progress.add_task(path.name, total=None)
-    waiting: deque[tuple[int, float]] = deque()
-    notes: list[str] = []
-
-    def feed() -> Iterator[tuple[bytes | ByteArray, float]]:
-        for index, t, image in _frames(path, every, progress, task, notes):
-            waiting.append((index, t))
-            yield image, t
-
-    try:
-        with (
-            Writer(base.with_name(base.name + ".observations.jsonl")) as lines,
-            Writer(base.with_name(base.name + ".observations.csv")) as rows,
-        ):
-            table = csv.writer(rows)
-            table.writerow(_CSV_COLUMNS)
-            for result in module.push_many(feed()):
-                index, t = waiting.popleft()
-                if isinstance(result, AffectError):
-                    errors += 1
-                    first_error = first_error or result.message
-                    line: dict[str, Any] = {"t": t, "frame": index, "faces": 0, **_nothing()}
-                    line["error"] = {"code": result.code.value, "message": result.message}
-                else:
-                    observation, new = result
-                    line = observation_line(observation, index)
-                    events += new
-                frames += 1
-                seen += line["box"] is not None
-                lines.write(json.dumps(line) + "\n")
-                table.writerow(_csv_row(line))
+    def _analyse(self, file: MediaFile, base: Path) -> tuple[RunRecord, str]:
+        known = read_record(base, file.path)
+        if self._options.resume and known and known.settings == self._digest and is_of(known, file.path):
+            return known, f"done before -> {printable(base)}.*"
+        base.parent.mkdir(parents=True, exist_ok=True)
+        remove_partial(base)
+        beside(base, ".run.json").unlink(missing_ok=True)  # from here on the results are not whole
+        started = time.perf_counter()
+        session = self._module.for_file(printable(file.name))
+        analysis = Analysis(file.path, session, self._options.sampling)
+        timeline = Timeline()
+        with FrameFiles(base, printable(file.path)) as frames:
+            for line in analysis:
+                frames.add(line)
                 timeline.add(line)
-                progress.advance(task)
-            if errors == frames:
-                raise MediaError(f"{path}: {first_error or 'no frame could be read'}")
-        events += module.end()
-    finally:
-        progress.remove_task(task)
-    _write_events(base, events)
-    if plot and not is_picture(path):
-        plot_timeline(base, timeline, [event.data for event in events])
-    onsets = sum(event.data.phase == "onset" for event in events)
-    bad = f", {errors} bad frames" if errors else ""
-    return f"{path}: {frames} frames, learner in {seen}, {onsets} onsets{bad}{''.join(notes)} -> {base}.*"
+                self._reporter.frame(analysis.total)
+        write_events(base, printable(file.path), analysis.events)
+        if self._options.plot and not is_picture(file.path):
+            plot_timeline(base, timeline, [event.data for event in analysis.events])
+        seconds = time.perf_counter() - started
+        record = make_record(analysis, self._settings, self._options.sampling, digest=self._digest, seconds=seconds)
+        write_record(base, record)
+        return record, _said(record, base)
 
 
-def observation_line(observation: Observation, index: int) -> dict[str, Any]:
-    """Return one line of `NAME.observations.jsonl`; `faces` counts, `all_faces` holds the others' boxes too."""
-    frame, estimate = observation.frame, observation.estimate
-    return {
-        "t": round(frame.t, 4),
-        "frame": index,
-        "faces": len(frame.faces),
-        **_learner(frame.learner),
-        "valence": _round(estimate.valence),
-        "arousal": _round(estimate.arousal),
-        "states": {name: round(p, 5) for name, p in estimate.state_map().items()},
-        "presence": estimate.presence.value,
-        "evidence": estimate.evidence.value,
-        "all_faces": [
-            {"track_id": face.track_id, "box": _box(face), "emotions": _emotions(face)} for face in frame.faces
-        ],
-        **({"warnings": [list(w) for w in frame.warnings]} if frame.warnings else {}),
-    }
+def _said(record: RunRecord, base: Path) -> str:
+    parts = [f"{record.frames} frames", f"learner in {record.learner_in}", f"{record.onsets} onsets"]
+    parts += [f"{record.errors} bad frames"] if record.errors else []
+    parts += record.video.notes() if record.video else []
+    return f"{', '.join(parts)} -> {printable(base)}.*"
 
 
-def _learner(face: Face | None) -> dict[str, Any]:
-    if face is None:
-        return {
-            "box": None,
-            "track_id": None,
-            "emotions": None,
-            "landmarks": None,
-            "pose": None,
-            "quality": None,
-        }
-    pose = face.pose
-    return {
-        "box": _box(face),
-        "track_id": face.track_id,
-        "emotions": _emotions(face),
-        "landmarks": None if face.landmarks is None else [[round(float(v), 2) for v in p] for p in face.landmarks],
-        "pose": None
-        if pose is None
-        else {"yaw": _round(pose.yaw), "pitch": _round(pose.pitch), "roll": _round(pose.roll)},
-        "quality": _round(face.quality),
-    }
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does: half files are removed."""
 
+    def stop(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
 
-def _nothing() -> dict[str, Any]:
-    return {**_learner(None), "valence": None, "arousal": None, "states": None}
-
-
-def _box(face: Face) -> list[float]:
-    return [round(float(v), 2) for v in face.box]
-
-
-def _emotions(face: Face) -> dict[str, float] | None:
-    emotions = face.emotions()
-    return None if emotions is None else {name: round(p, 6) for name, p in emotions.items()}
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-def _frames(
-    path: Path, every: int, progress: Progress, task: Any, notes: list[str]
-) -> Iterator[tuple[int, float, bytes | ByteArray]]:
-    if is_picture(path):
-        progress.update(task, total=1)
-        yield 0, 0.0, path.read_bytes()
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    with Video(path, every) as video:
-        progress.update(task, total=video.total)
-        for frame in video:
-            yield frame.index, frame.t, frame.image
-        notes += [f", {note}" for note in video.facts.notes()]
-
-
-class Writer:
-    """A text file that takes its name only when it is complete."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._partial = path, path.with_name(path.name + ".partial")
-        self._file: IO[str] = self._partial.open("w", encoding="utf-8", newline="")
-
-    def write(self, text: str) -> None:
-        """Write."""
-        self._file.write(text)
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink(missing_ok=True)
-
-
-def _write_events(base: Path, events: Sequence[CloudEvent]) -> None:
-    with Writer(base.with_name(base.name + ".events.jsonl")) as file:
-        for event in events:
-            file.write(event.model_dump_json() + "\n")
-    with Writer(base.with_name(base.name + ".events.csv")) as file:
-        table = csv.writer(file)
-        table.writerow(_EVENT_COLUMNS)
-        for event in events:
-            data = event.data.model_dump()
-            table.writerow(["" if data[c] is None else data[c] for c in _EVENT_COLUMNS])
-
-
-def _csv_row(line: dict[str, Any]) -> list[Any]:
-    """Return a line of the JSONL as the columns of the CSV; what is missing stays empty."""
-    pose, p, states = line["pose"] or {}, line["emotions"] or {}, line["states"] or {}
-    row = [line["t"], line["frame"], line["faces"], line["track_id"], *(line["box"] or [None] * 4)]
-    row += [pose.get(name) for name in _POSE]
-    row += [p.get(emotion.value) for emotion in EMOTIONS]
-    row += [line["valence"], line["arousal"]]
-    row += [states.get(state.value) for state in STATES]
-    return ["" if value is None else value for value in row]
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -84,7 +84,9 @@ def serve(ctx: click.Context, /, host: str | None, port: int | None, open_page: 
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to."
 )
-@click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Take every Nth frame of a video.")
+@click.option("--fps", type=click.FloatRange(0, 1000, min_open=True), help="Frames a second to take; 5 is recommended.")
+@click.option("--every", default=1, show_default=True, type=click.IntRange(1), help="Or take every Nth frame.")
+@click.option("--resume", is_flag=True, help="Leave out inputs that are done: same file, same settings.")
 @click.option("--all-faces", is_flag=True, help="Classify every face, not only the learner's.")
 @click.option("--no-plot", is_flag=True, help="Write no timeline plot.")
 @shared_options
@@ -94,16 +96,20 @@ def analyze(
     /,
     inputs: tuple[Path, ...],
     out: Path,
+    fps: float | None,
     every: int,
+    resume: bool,
     all_faces: bool,
     no_plot: bool,
     **options: str | None,
 ) -> None:
     """Analyse videos, pictures, or folders of them."""
-    from affect.cli.analyze import run
+    from affect.cli.analyze import Options, run
+    from affect.video import Sampling
 
     loaded = settings_of(ctx, vision__all_faces=all_faces or None, **options)
-    sys.exit(run(inputs, out, loaded.settings, every=every, plot=not no_plot))
+    chosen = Options(Sampling(every, fps), plot=not no_plot, resume=resume)
+    sys.exit(run(inputs, out, loaded.settings, chosen))
 
 
 @cli.command()

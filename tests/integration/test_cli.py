@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affect.cli.analyze import output_names
 from affect.cli.bench_pipeline import moving_face
 from affect.labels import EMOTIONS, STATES
 
@@ -182,12 +181,6 @@ def test_analyze_with_the_haar_detector(media: Path, tmp_path: Path) -> None:
 
 def test_analyze_of_a_missing_file(tmp_path: Path) -> None:
     assert "no such file" in affect("analyze", tmp_path / "gone.mp4", "-o", tmp_path, code=1).stderr
-
-
-def test_output_names_never_collide() -> None:
-    files = [Path("a/x.mp4"), Path("b/x.jpg"), Path("c/x.mp4"), Path("y.png")]
-    names = output_names(files)
-    assert names == ["x.mp4", "x.jpg", "x.mp4-2", "y"]
 
 
 def test_watch_a_file_in_the_terminal(media: Path) -> None:

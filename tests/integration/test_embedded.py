@@ -120,6 +120,12 @@ def test_push_many_makes_the_same_batches_whatever_the_timing(fake_engine: Engin
     assert (fake_engine.stats.batches, fake_engine.stats.largest_batch) == (4, 6)
 
 
+def test_sessions_of_files_look_for_faces_alike_whatever_their_names(fake_engine: Engine) -> None:
+    with SyncAffectModule(Settings(), engine=fake_engine) as module:
+        trackers = [module.for_file(name)._core.session.tracker for name in ("a", "Zo\udceb")]
+    assert [(tracker.phase, tracker.settings.search_s) for tracker in trackers] == [(0.0, 0.0)] * 2
+
+
 def test_load_backend_takes_crops_of_any_kind(astronaut: ByteArray) -> None:
     face = astronaut[55:180, 130:235]
     crops = [face, face[:, :, 1], np.ascontiguousarray(face[::2, ::2]), np.zeros((48, 48), np.uint8)]

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import torch
 
-from affect.cli.analyze import observation_line
 from affect.inference.device import Device
 from affect.labels import Evidence, Presence
 from affect.pipeline import FrameJob, Pipeline
+from affect.rows import observation_line
 from affect.service.messages import observation_message
 from affect.settings import Settings
 from affect.testing import FakeBackend, FakeDetector

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from affect.video import Video, VideoFacts
+from affect.errors import MediaError, SettingsError
+from affect.video import Sampling, Video, VideoFacts
 
 BAD = -1.0
 """The time of a frame that cannot be decoded."""
@@ -60,11 +61,12 @@ def read(
     fps: float = 10.0,
     *,
     every: int = 1,
+    sample_fps: float | None = None,
     announced_s: float | None = None,
     start_s: float = 0.0,
 ) -> Read:
     monkeypatch.setattr(cv2, "VideoCapture", lambda _: Capture(given, fps, announced_s, start_s))
-    with Video(Path("any.webm"), every) as video:
+    with Video(Path("any.webm"), Sampling(every, sample_fps)) as video:
         return Read(video)
 
 
@@ -148,3 +150,41 @@ def test_a_camera_that_fails_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", lambda _: Capture([0, 0.1, BAD, 0.3], 10.0, float("nan"), 0.0))
     with Video(0) as video:
         assert [frame.index for frame in video] == [0, 1]
+
+
+def test_frames_are_taken_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = read(monkeypatch, [k / 30 for k in range(31)], fps=30, sample_fps=5)
+    assert steady.indices == [0, 6, 12, 18, 24, 30]
+    rounded = read(monkeypatch, [round(k / 30, 3) for k in range(31)], fps=30, sample_fps=30)
+    assert rounded.indices == list(range(31))
+    varying = read(monkeypatch, [0, 0.3, 0.35, 0.4, 0.9, 1.0, 1.1], announced_s=1.2, sample_fps=5)
+    assert varying.times == [0, 0.3, 0.4, 0.9, 1.0]
+
+
+def test_a_sampling_is_one_of_both_and_in_range() -> None:
+    for every, fps in ((0, None), (1, 0.0), (1, float("nan")), (2, 5.0)):
+        with pytest.raises(SettingsError):
+            Sampling(every, fps)
+
+
+def mjpeg(path: Path, frames: int = 5) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for k in range(frames):
+        writer.write(np.full((48, 64, 3), 40 * k, np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_name_that_is_no_utf_8_is_opened(tmp_path: Path) -> None:
+    strange = tmp_path / "Zo\udceb.avi"
+    mjpeg(tmp_path / "a.avi").rename(strange)
+    with Video(strange) as video:
+        assert len(list(video)) == 5
+
+
+def test_what_is_no_video_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(MediaError) as caught:
+        Video(tmp_path / "empty.mp4")
+    assert str(caught.value).count("empty.mp4") == 1
+    assert "without a video stream" in str(caught.value)

@@ -1,75 +1,143 @@
-"""What `affect analyze` writes about a frame that failed."""
+"""`affect analyze` around a fake pipeline: names, records, resuming, and what one bad file costs."""
 
 import csv
 import json
-from collections.abc import Sequence
+import signal
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from rich.progress import Progress
+from support.clips import write_clip
+from support.engine import Engine
 
-from affect.cli.analyze import analyse_file
-from affect.errors import ErrorCode
-from affect.inference.device import Device
-from affect.module import SyncAffectModule
-from affect.pipeline import Pipeline, build_engine
+from affect.cli.analyze import Options, run, terminable
+from affect.cli.outputs import Writer
+from affect.errors import SettingsError
+from affect.rows import COLUMNS
 from affect.settings import Settings
-from affect.testing import FakeBackend, FakeDetector
-from affect.types import ByteArray, Detection, FloatArray
-from affect.vision.detector import Hint
+from affect.video import Sampling
+
+QUIET = Options(plot=False)
 
 
-class Dazzled(FakeDetector):
-    """A detector that cannot stand white."""
-
-    def detect(self, images: Sequence[ByteArray], hints: Sequence[Hint] | None = None) -> list[list[Detection]]:
-        self._look(images)
-        return super().detect(images, hints)
-
-    def refine(self, images: Sequence[ByteArray], boxes: Sequence[FloatArray]) -> list[Detection | None]:
-        self._look(images)
-        return super().refine(images, boxes)
-
-    def _look(self, images: Sequence[ByteArray]) -> None:
-        if any(image.mean() > 250 for image in images):
-            raise RuntimeError("too bright")
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """Four frames, the third of them white."""
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (128, 96))
-    for grey in (120, 120, 255, 120):
-        writer.write(np.full((96, 128, 3), grey, np.uint8))
-    writer.release()
-    return path
+def test_a_folder_is_mirrored_and_every_file_has_a_record(tmp_path: Path, fake_engine: Engine) -> None:
+    for person in ("P01", "P02"):
+        write_clip(tmp_path / "study" / person / "session1.avi")
+    out = tmp_path / "out"
+    assert run([tmp_path / "study"], out, Settings(), QUIET, engine=fake_engine) == 0
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    suffixes = ("events.csv", "events.jsonl", "observations.csv", "observations.jsonl", "run.json")
+    names = [f"{person}/session1.{suffix}" for person in ("P01", "P02") for suffix in suffixes]
+    assert written == [*names, "summary.csv"]
+    record = json.loads((out / "P01/session1.run.json").read_text())
+    assert (record["frames"], record["learner_in"], record["tracks"], record["fps"]) == (10, 10, 1, None)
+    assert (record["video"]["frames"], record["video"]["undecodable"], record["video"]["cut_short"]) == (10, 0, False)
+    assert record["bytes"] == (tmp_path / "study/P01/session1.avi").stat().st_size
 
 
-def test_a_failed_frame_has_an_error_and_no_belief(video: Path, tmp_path: Path) -> None:
-    settings = Settings.model_validate({"learner": {"estimator": "hmm"}})
-    pipeline = Pipeline(Dazzled(), FakeBackend(), Device("cpu", "float32"), settings.vision)
-    engine = build_engine(pipeline, settings)
-    try:
-        module = SyncAffectModule(settings, engine=engine)
-        said = analyse_file(video, tmp_path / "clip", module, Progress(disable=True), every=1, plot=False)
-    finally:
-        engine.close()
-    assert "4 frames, learner in 3" in said
-    assert "1 bad frames" in said
-    lines = [json.loads(line) for line in (tmp_path / "clip.observations.jsonl").read_text("utf-8").splitlines()]
-    assert [line["frame"] for line in lines if "error" in line] == [2]
-    good, bad = lines[1], lines[2]
-    assert bad["error"]["code"] == ErrorCode.DETECTOR_FAILED
-    assert "too bright" in bad["error"]["message"]
-    assert set(good) - set(bad) == {"presence", "evidence", "all_faces"}
-    assert set(bad) - set(good) == {"error"}
-    known = {"t", "frame", "faces", "error"}
-    assert {key: value for key, value in bad.items() if key not in known} == dict.fromkeys(set(bad) - known)
-    assert (bad["t"], bad["faces"]) == (pytest.approx(0.4), 0)
-    with (tmp_path / "clip.observations.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {key for key, cell in rows[2].items() if cell} == {"t", "frame", "faces"}
-    assert rows[1]["emotion_happy"]
+def test_the_csv_says_what_was_measured_and_where_from(tmp_path: Path, fake_engine: Engine) -> None:
+    clip = write_clip(tmp_path / "a.avi", 12)
+    run([clip], tmp_path / "out", Settings(), QUIET, engine=fake_engine)
+    frames = rows(tmp_path / "out/a.observations.csv")
+    assert tuple(frames[0]) == COLUMNS
+    assert {row["file"] for row in frames} == {str(clip)}
+    assert {row["evidence"] for row in frames} == {"face"}
+    assert frames[-1]["presence"] == "present"
+    assert float(frames[0]["quality"]) > 0
+    assert frames[0]["error"] == ""
+    events = rows(tmp_path / "out/a.events.csv")
+    assert {row["file"] for row in events} == {str(clip)}
+
+
+def test_a_frame_without_a_face_is_no_measurement(tmp_path: Path, fake_engine: Engine) -> None:
+    run([write_clip(tmp_path / "a.avi", face=False)], tmp_path / "out", Settings(), QUIET, engine=fake_engine)
+    for row in rows(tmp_path / "out/a.observations.csv"):
+        assert (row["evidence"], row["quality"], row["emotion_happy"]) == ("none", "", "")
+        assert row["state_neutral"] != ""  # carried over: that is why `evidence` is there
+
+
+def test_frames_a_second(tmp_path: Path, fake_engine: Engine) -> None:
+    clip = write_clip(tmp_path / "a.avi", 20)
+    run([clip], tmp_path / "out", Settings(), Options(Sampling(fps=5), plot=False), engine=fake_engine)
+    assert [row["t"] for row in rows(tmp_path / "out/a.observations.csv")][:3] == ["0.0", "0.2", "0.4"]
+
+
+def test_resume_leaves_out_what_is_done_alike(
+    tmp_path: Path, fake_engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = [write_clip(tmp_path / f"{name}.avi") for name in "abc"]
+    out, again = tmp_path / "out", Options(plot=False, resume=True)
+    run(clips, out, Settings(), QUIET, engine=fake_engine)
+    (out / "a.run.json").unlink()  # as if the run had been stopped
+    (out / "a.observations.csv.partial").touch()
+    write_clip(clips[1], 15)  # another recording by the same name
+    capsys.readouterr()
+    assert run(clips, out, Settings(), again, engine=fake_engine) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert ["done before" in line for line in said] == [False, False, True]
+    assert not list(out.glob("*.partial"))
+    assert [row["frames"] for row in rows(out / "summary.csv")] == ["10", "15", "10"]
+    run(clips, out, Settings(), Options(Sampling(2), plot=False, resume=True), engine=fake_engine)
+    assert "done before" not in capsys.readouterr().out
+
+
+def test_results_of_another_file_are_not_replaced(
+    tmp_path: Path, fake_engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = write_clip(tmp_path / "a/x.avi"), write_clip(tmp_path / "b/x.avi", 12)
+    assert run([first], tmp_path / "out", Settings(), QUIET, engine=fake_engine) == 0
+    assert run([second], tmp_path / "out", Settings(), QUIET, engine=fake_engine) == 1
+    assert f"are of {first}: choose another folder" in capsys.readouterr().err
+    assert len(rows(tmp_path / "out/x.observations.csv")) == 10
+
+
+def test_no_file_ends_a_batch(tmp_path: Path, fake_engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/empty.mp4").touch()
+    write_clip(tmp_path / "v/Zo\udceb.avi")
+    write_clip(tmp_path / "v/z.avi")
+    out = tmp_path / "out"
+    (out / "z.observations.csv.partial").mkdir(parents=True)  # something that is no error of ours
+    assert run([tmp_path / "v"], out, Settings(), QUIET, engine=fake_engine) == 1
+    assert len(rows(out / "Zo\udceb.observations.csv")) == 10
+    said = capsys.readouterr()
+    assert r"Zo\xeb.avi: 10 frames" in said.out
+    (empty,) = [line for line in said.err.splitlines() if "cannot be opened" in line]
+    assert empty.count("empty.mp4") == 1
+    assert {row["name"]: row["status"] for row in rows(out / "summary.csv")} == {
+        r"Zo\xeb": "done",
+        "empty": "failed",
+        "z": "failed",
+    }
+
+
+def test_a_summary_keeps_the_inputs_of_earlier_runs(tmp_path: Path, fake_engine: Engine) -> None:
+    for name in "ab":
+        clip = write_clip(tmp_path / f"{name}.avi")
+        run([clip], tmp_path / "out", Settings(), QUIET, engine=fake_engine)
+    assert [row["name"] for row in rows(tmp_path / "out/summary.csv")] == ["a", "b"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, fake_engine: Engine) -> None:
+    clip = write_clip(tmp_path / "a.avi")
+    with pytest.raises(SettingsError, match=r"-o .*a\.avi/out"):
+        run([clip], clip / "out", Settings(), QUIET, engine=fake_engine)
+
+
+def test_sigterm_leaves_no_half_file(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def killed() -> None:
+        with terminable(), Writer(tmp_path / "a.csv") as file:
+            file.write("half a line")
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        killed()
+    assert caught.value.code == 143
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from affect.cli.analyze import output_names
 from affect.errors import AffectError, FrameError, MediaError
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
-from affect.media import expand, is_picture
+from affect.media import find_media, is_picture
 from affect.pictures import whole_faces
 from affect.plugins import PluginHost
 from affect.settings.load import load_settings
@@ -52,14 +51,15 @@ def read_crops(
     Raises:
         MediaError: No such file, no picture among them, or no face in any.
     """
-    files = [path for path in expand(inputs) if is_picture(path)]
+    files = [file for file in find_media(inputs) if is_picture(file.path)]
     if not files:
         raise MediaError("expected pictures (.jpg .png .webp) or folders of them")
     settings = load_settings().settings
     detector = None if cropped else PluginHost(settings.plugins).create_detector(settings.vision.detector, device)
     faces: list[FaceCrop] = []
     problems: list[str] = []
-    for path, name in zip(files, output_names(files), strict=True):
+    for file in files:
+        path = file.path
         try:
             image = decode(path.read_bytes(), settings.vision).image
             if detector is None:
@@ -72,7 +72,7 @@ def read_crops(
                 largest = max(found, key=lambda face: area(face.box))
                 affine = crop_affine(largest.box, largest.landmarks, spec.crop)
                 crop = crop_faces([image], [affine], size=spec.size, channels=spec.channels, device=device.torch)
-            faces.append(FaceCrop(name, path, crop))
+            faces.append(FaceCrop(file.name.replace("/", "-"), path, crop))
         except (AffectError, OSError) as exc:
             problems.append(f"{path}: {exc}")
     if not faces:

@@ -22,7 +22,7 @@ from affect.pipeline import FrameJob, Pipeline, build_pipeline, with_offline_sea
 from affect.plugins import PluginHost
 from affect.settings import Settings
 from affect.types import ByteArray, Detection, FloatArray, Frame, FrameFaces
-from affect.video import Video
+from affect.video import Sampling, Video
 from affect.vision.detector import Detector, Hint
 from affect.vision.geometry import HAAR_CROP_SCALE
 from affect.vision.tracking import Tracker
@@ -162,7 +162,7 @@ class Watcher:
         """
         self.pipeline.detector = self._detector
         tracker = Tracker(self.settings.vision)
-        with Video(path, every) as video:
+        with Video(path, Sampling(every)) as video:
             jobs = (FrameJob(Frame(frame.t, frame.index, frame.image), tracker) for frame in video)
             return [faces for faces in self._process(jobs) if isinstance(faces, FrameFaces)]
 
