@@ -97,17 +97,20 @@ class _Batch:
             log.debug("%s", name, exc_info=exc)
         finally:
             self._reporter.end()
-        self._summary.add(file, found)
+        try:
+            self._summary.add(file, found)
+        except OSError as exc:
+            click.echo(f"summary.csv: {exc}", err=True)
         return isinstance(found, RunRecord)
 
     def _analyse(self, file: MediaFile, base: Path) -> tuple[RunRecord, str]:
         known = read_record(base, file.path)
-        if self._options.resume and known and known.settings == self._digest and is_of(known, file.path):
+        if self._options.resume and known and self._is_done(known, file.path, base):
             return known, f"done before -> {printable(base)}.*"
         base.parent.mkdir(parents=True, exist_ok=True)
         remove_partial(base)
         beside(base, ".run.json").unlink(missing_ok=True)  # from here on the results are not whole
-        started = time.perf_counter()
+        started, stat = time.perf_counter(), file.path.stat()  # a file that grows meanwhile is done again
         session = self._module.for_file(printable(file.name))
         analysis = Analysis(file.path, session, self._options.sampling)
         timeline = Timeline()
@@ -120,9 +123,14 @@ class _Batch:
         if self._options.plot and not is_picture(file.path):
             plot_timeline(base, timeline, [event.data for event in analysis.events])
         seconds = time.perf_counter() - started
-        record = make_record(analysis, self._settings, self._options.sampling, digest=self._digest, seconds=seconds)
+        sampling, digest = self._options.sampling, self._digest
+        record = make_record(analysis, stat, self._settings, sampling, digest=digest, seconds=seconds)
         write_record(base, record)
         return record, _said(record, base)
+
+    def _is_done(self, known: RunRecord, path: Path, base: Path) -> bool:
+        alike = known.settings == self._digest and is_of(known, path)
+        return alike and beside(base, ".observations.csv").is_file()
 
 
 def _said(record: RunRecord, base: Path) -> str:

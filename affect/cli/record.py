@@ -5,6 +5,7 @@ The record is written last: where it is, the other files are whole.
 
 import csv
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,9 @@ def settings_digest(settings: Settings, sampling: Sampling, *, plot: bool) -> st
 
 
 def make_record(
-    analysis: Analysis, settings: Settings, sampling: Sampling, *, digest: str, seconds: float
+    analysis: Analysis, stat: os.stat_result, settings: Settings, sampling: Sampling, *, digest: str, seconds: float
 ) -> RunRecord:
-    """Return the record of a file that was analysed to its end."""
-    stat = analysis.path.stat()
+    """Return the record of a file that was analysed to its end; `stat` is from before it was opened."""
     return RunRecord(
         file=printable(analysis.path),
         source=printable(analysis.path.resolve()),

@@ -81,6 +81,9 @@ def test_resume_leaves_out_what_is_done_alike(
     assert ["done before" in line for line in said] == [False, False, True]
     assert not list(out.glob("*.partial"))
     assert [row["frames"] for row in rows(out / "summary.csv")] == ["10", "15", "10"]
+    (out / "c.observations.csv").unlink()
+    run(clips, out, Settings(), again, engine=fake_engine)
+    assert ["done before" in line for line in capsys.readouterr().out.splitlines()] == [True, True, False]
     run(clips, out, Settings(), Options(Sampling(2), plot=False, resume=True), engine=fake_engine)
     assert "done before" not in capsys.readouterr().out
 
@@ -120,6 +123,14 @@ def test_a_summary_keeps_the_inputs_of_earlier_runs(tmp_path: Path, fake_engine:
         clip = write_clip(tmp_path / f"{name}.avi")
         run([clip], tmp_path / "out", Settings(), QUIET, engine=fake_engine)
     assert [row["name"] for row in rows(tmp_path / "out/summary.csv")] == ["a", "b"]
+
+
+def test_a_summary_that_cannot_be_written_costs_itself(
+    tmp_path: Path, fake_engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out/summary.csv.partial").mkdir(parents=True)
+    assert run([write_clip(tmp_path / "a.avi")], tmp_path / "out", Settings(), QUIET, engine=fake_engine) == 0
+    assert "summary.csv: " in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, fake_engine: Engine) -> None:
