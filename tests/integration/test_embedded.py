@@ -58,11 +58,11 @@ async def test_modules_that_share_an_engine_are_apart(grey_jpeg: bytes) -> None:
         engine = a.core.engine
     with pytest.raises(AffectError, match="engine is closed"):
         engine.submit(a.core.job(grey_jpeg, 2.0))
-    for module, name, state in ((a, "a", "boredom"), (b, "b", "frustration")):
+    for module, name, open_state in ((a, "a", "boredom"), (b, "b", "frustration")):
         events = [event async for event in module.events()]
         assert {event.subject for event in events} == {name}
         assert [event.data.seq for event in events] == list(range(1, len(events) + 1))
-        assert (events[-1].data.state, events[-1].data.reason) == (state, "session_end")
+        assert (events[-1].data.state, events[-1].data.reason) == (open_state, "session_end")
 
 
 async def test_the_newest_frame_wins_and_a_bad_one_is_kept_as_error(fake_engine: Engine, grey_jpeg: bytes) -> None:
