@@ -1,8 +1,6 @@
 """On FER2013 itself, where it is there: the shipped weights keep their promise, by every door."""
 
 import json
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from affect_training.data import FaceData, load_faces
 from affect_training.evaluation.report import judge
 from affect_training.evaluation.tta import predict_views
+from support.data import named_path
 
 import affect
 from affect.errors import AffectError
@@ -18,15 +17,12 @@ from affect.inference.checkpoint import load_sidecar
 from affect.plugins import PluginHost
 from affect.types import ByteArray
 
-pytestmark = [
-    pytest.mark.data,
-    pytest.mark.skipif(not os.environ.get("AFFECT_FER2013"), reason="AFFECT_FER2013 names no FER2013"),
-]
+pytestmark = pytest.mark.data
 
 
 @pytest.fixture(scope="module")
 def fer2013(tmp_path_factory: pytest.TempPathFactory) -> FaceData:
-    return load_faces(Path(os.environ["AFFECT_FER2013"]), tmp_path_factory.mktemp("cache"))
+    return load_faces(named_path("AFFECT_FER2013"), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize("name", ["compact", "cnn"])

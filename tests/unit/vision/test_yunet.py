@@ -1,8 +1,8 @@
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.data import named_path
 
 from affect.errors import BackendError, ErrorCode
 from affect.settings.vision import YunetSettings
@@ -11,8 +11,12 @@ from affect.vision.detector import overlap
 from affect.vision.yunet import Yunet
 
 FACE: FloatArray = np.array([178, 58, 268, 174], np.float32)
-MODEL = os.environ.get("AFFECT_YUNET", "")
-needs_model = pytest.mark.skipif(not MODEL, reason="needs AFFECT_YUNET, the path of face_detection_yunet_2023mar.onnx")
+
+
+@pytest.fixture
+def yunet() -> Yunet:
+    """YuNet on its model file, face_detection_yunet_2023mar.onnx."""
+    return Yunet(YunetSettings(model=named_path("AFFECT_YUNET")))
 
 
 @pytest.mark.parametrize("model", [None, Path("/nowhere/yunet.onnx")])
@@ -31,9 +35,8 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     assert str(path) in caught.value.message
 
 
-@needs_model
-def test_it_finds_the_astronaut(astronaut: ByteArray) -> None:
-    faces, empty = Yunet(YunetSettings(model=Path(MODEL))).detect([astronaut, np.full((90, 160, 3), 128, np.uint8)])
+def test_it_finds_the_astronaut(yunet: Yunet, astronaut: ByteArray) -> None:
+    faces, empty = yunet.detect([astronaut, np.full((90, 160, 3), 128, np.uint8)])
     assert empty == []
     assert overlap(faces[0].box, FACE) > 0.8
     assert faces[0].landmarks is not None
@@ -41,11 +44,8 @@ def test_it_finds_the_astronaut(astronaut: ByteArray) -> None:
     assert faces[0].score > 0.8
 
 
-@needs_model
-def test_a_shifted_box_finds_the_face_again(astronaut: ByteArray) -> None:
-    here, not_there = Yunet(YunetSettings(model=Path(MODEL))).refine(
-        [astronaut] * 2, [FACE + 12, np.array([350, 300, 450, 400], np.float32)]
-    )
+def test_a_shifted_box_finds_the_face_again(yunet: Yunet, astronaut: ByteArray) -> None:
+    here, not_there = yunet.refine([astronaut] * 2, [FACE + 12, np.array([350, 300, 450, 400], np.float32)])
     assert here is not None
     assert overlap(here.box, FACE) > 0.75
     assert not_there is None

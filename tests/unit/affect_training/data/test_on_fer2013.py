@@ -1,23 +1,18 @@
 """FER2013 itself, where it is there: the published counts, and copies across its splits."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from affect_training.data import FaceData, load_faces
 from affect_training.data.duplicates import find_pairs
 from affect_training.data.leaks import leaking_rows
+from support.data import named_path
 
-pytestmark = [
-    pytest.mark.data,
-    pytest.mark.skipif(not os.environ.get("AFFECT_FER2013"), reason="AFFECT_FER2013 names no FER2013"),
-]
+pytestmark = pytest.mark.data
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> FaceData:
-    return load_faces(Path(os.environ["AFFECT_FER2013"]), tmp_path_factory.mktemp("cache"))
+    return load_faces(named_path("AFFECT_FER2013"), tmp_path_factory.mktemp("cache"))
 
 
 def test_classes_are_as_published(data: FaceData) -> None:
