@@ -125,7 +125,7 @@ def analyze_video(
 
     Args:
         path: A video.
-        fps: Frames a second to take; 5 is enough for everything that is reported.
+        fps: Frames a second to take; 5 is recommended.
         every: Or take every Nth frame.
         backend: A registered backend, or the path of a weights file; the configured one when not given.
         settings: Everything; `affect.toml`, environment and defaults when not given.
