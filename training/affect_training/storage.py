@@ -14,8 +14,10 @@ import torch
 
 from affect.errors import CheckpointError, SettingsError
 
+# After such an error a process can compute nothing more on its GPU; older versions of torch have no name for it.
+BROKEN_GPU = tuple(getattr(torch, name) for name in ("AcceleratorError",) if hasattr(torch, name))
 # Errors of a GPU, met while its tensors are fetched: no fault of the disk.
-DEVICE_ERRORS = tuple(getattr(torch, name) for name in ("OutOfMemoryError", "AcceleratorError") if hasattr(torch, name))
+DEVICE_ERRORS = (torch.OutOfMemoryError, *BROKEN_GPU)
 
 
 class UnwrittenError(CheckpointError):

@@ -266,7 +266,7 @@ class Tuning:
         from optuna import TrialPruned
         from optuna.trial import TrialState
 
-        from affect_training.storage import UnwrittenError
+        from affect_training.storage import BROKEN_GPU, UnwrittenError
 
         shown = "  ".join(f"{key} {short(value)}" for key, value in self.drawn(trial.params).items())
         try:
@@ -274,7 +274,7 @@ class Tuning:
         except TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)
             outcome = "pruned"
-        except UnwrittenError:  # a full disk is no fault of the trial: it goes on when there is room
+        except (UnwrittenError, *BROKEN_GPU):  # no fault of the trial: it goes on when there is room, or a GPU
             raise
         except Exception as exc:  # a loss that is not finite, arguments the network or torch does not take, ...
             why = exc.message if isinstance(exc, AffectError) else f"{type(exc).__name__}: {exc}"

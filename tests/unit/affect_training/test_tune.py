@@ -165,6 +165,20 @@ def test_a_full_disk_stops_the_study_and_fails_no_trial(open_study: Open, monkey
     assert [row.state for row in study.rows()] == ["done", "done"]
 
 
+def test_a_broken_gpu_stops_the_study_and_fails_no_trial(open_study: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    study = open_study(search=("batch_size=32,16",), method="grid", epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "fit", broken)
+        with pytest.raises(torch.AcceleratorError):
+            study.run(2, quiet)
+    assert [row.state for row in study.rows()] == ["running"]
+    study.run(2, quiet)
+    assert [row.state for row in study.rows()] == ["done", "done"]
+
+
 def test_trials_with_equal_settings_of_the_data_share_their_faces(
     open_study: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
