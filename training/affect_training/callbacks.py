@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 
 from affect.errors import CheckpointError
 from affect_training.kept import keep_epoch
+from affect_training.processes import by_the_first
 from affect_training.storage import DEVICE_ERRORS
 
 
@@ -25,23 +26,29 @@ class EveryEpoch(Checkpoint):
 
     Args:
         path: `last.ckpt` in the folder of the run.
+        files: Of the trainer.
         keep: Keep every Nth epoch beside it as well (`affect_training.kept`); 0 keeps none.
     """
 
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        self.path, self.keep = path, keep
+    def __init__(self, path: Path, files: "WholeFile", keep: int = 0) -> None:
+        self.path, self.files, self.keep = path, files, keep
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save and replace; keep this epoch when it is its turn.
 
         Raises:
             CheckpointError: It could not be written (a full disk, say); the file of the epoch before is untouched.
+            AffectError: It could not, in another process than the first.
         """
-        partial = self.path.with_suffix(".partial")
+        partial, epoch = self.path.with_suffix(".partial"), trainer.current_epoch + 1
+        trainer.save_checkpoint(partial)  # all processes take part, and wait for the one that writes
+        by_the_first(trainer, lambda: self._take(partial, epoch))
+
+    def _take(self, partial: Path, epoch: int) -> None:
         try:
-            trainer.save_checkpoint(partial)
-            if trainer.is_global_zero:
-                partial.replace(self.path)
+            if self.files.error is not None:
+                raise self.files.error
+            partial.replace(self.path)
         except (OSError, RuntimeError) as exc:
             partial.unlink(missing_ok=True)
             if isinstance(exc, DEVICE_ERRORS):
@@ -50,17 +57,26 @@ class EveryEpoch(Checkpoint):
                 f"{self.path}: could not be written, is the disk full? ({exc}); the one of the epoch before is intact, "
                 "and the same command goes on from it"
             ) from exc
-        epoch = trainer.current_epoch + 1
-        if self.keep and epoch % self.keep == 0 and trainer.is_global_zero:
+        if self.keep and epoch % self.keep == 0:
             keep_epoch(self.path.parent, epoch)
 
 
 class WholeFile(TorchCheckpointIO):
-    """Writes a checkpoint where it is told, not by way of the system's folder for temporary files."""
+    """Writes a checkpoint where it is told, not by way of the system's folder for temporary files.
+
+    Attributes:
+        error: Why the last one could not be written. Raised at once, it would leave the other processes waiting.
+    """
+
+    error: Exception | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write with torch alone; `EveryEpoch` sees to it that the file is whole."""
-        torch.save(checkpoint, path)
+        """Write with torch alone; `EveryEpoch` sees to it that the file is whole, and raises `error`."""
+        self.error = None
+        try:
+            torch.save(checkpoint, path)
+        except Exception as exc:
+            self.error = exc
 
 
 class EpochBar(RichProgressBar):

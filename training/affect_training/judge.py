@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from affect_training.evaluation import metrics
 from affect_training.module import FaceModule
 from affect_training.predict import predict_logits
+from affect_training.processes import by_the_first
 from affect_training.selection import selection_score, watched
 from affect_training.storage import save_tensors, save_text
 
@@ -80,11 +81,7 @@ class Judge(Callback):
         One process judges for all: each has batch norms of its own.
         """
         run, state, module = self.run, self.run.state, self.module
-        main = module.trainer.is_global_zero
-        figures = self._figures() if main else (0.0, 0.0, 0.0)
-        if module.trainer.world_size > 1:
-            figures = module.trainer.strategy.broadcast(figures)
-        loss, accuracy, recall = figures
+        loss, accuracy, recall = by_the_first(module.trainer, self._figures)
         if not np.isfinite(loss):
             raise module.not_finite("PublicTest loss")
         state.epoch += 1
@@ -96,12 +93,9 @@ class Judge(Callback):
         score = selection_score(run.config.train.select, accuracy, recall)
         if score > state.best_score:
             state.best_score, state.best_epoch, state.best_accuracy = score, state.epoch, accuracy
-            if main:
-                save_tensors({"network": module.evaluated.state_dict(), "epoch": state.epoch}, run.folder / "best.ckpt")
         lr = float(module.trainer.optimizers[0].param_groups[0]["lr"])
         result = EpochResult(state.epoch, lr, train_loss, loss, accuracy, recall, state.seconds)
-        if main:
-            self._tell(result)
+        by_the_first(module.trainer, lambda: self._write(result))
         if self.on_epoch is not None:
             self.on_epoch(result)
         if run.finished or state.epoch == self.last:
@@ -123,8 +117,11 @@ class Judge(Callback):
         """Put the run's own state into the checkpoint."""
         checkpoint["affect"] = {"config": self.run.config.model_dump_json(), "state": asdict(self.run.state)}
 
-    def _tell(self, result: EpochResult) -> None:
+    def _write(self, result: EpochResult) -> None:
         run, state = self.run, self.run.state
+        if state.best_epoch == result.epoch:
+            weights = self.module.evaluated.state_dict()
+            save_tensors({"network": weights, "epoch": result.epoch}, run.folder / "best.ckpt")
         _log(run.folder / "log.csv", result)
         logger = self.module.logger
         if logger is not None:

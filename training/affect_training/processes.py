@@ -5,8 +5,9 @@ their numbers count only when a run has several processes.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -17,8 +18,10 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from affect.errors import SettingsError
+from affect.errors import AffectError, SettingsError
 from affect.inference.device import Device
+
+T = TypeVar("T")
 
 
 def is_first_process(processes: int) -> bool:
@@ -71,6 +74,34 @@ def cluster(devices: int, nodes: int) -> list[ClusterEnvironment]:
     except (RuntimeError, ValueError) as exc:
         raise SettingsError(f"--devices {devices} --nodes {nodes}: {exc}") from exc
     return [slurm]
+
+
+def by_the_first(trainer: Trainer, act: Callable[[], T]) -> T:
+    """Let the first process act for all, and return to each what came of it; all of them call this together.
+
+    Raises:
+        Exception: What `act` raised, in the first process.
+        AffectError: It raised in the first process; in the others, which would otherwise wait for it for half an hour.
+    """
+    if trainer.world_size == 1:
+        return act()
+    done: list[T] = []
+    failed: Exception | None = None
+    if trainer.is_global_zero:
+        try:
+            done.append(act())
+        except Exception as exc:
+            failed = exc
+    try:
+        done, said = trainer.strategy.broadcast((done, f"{type(failed).__name__}: {failed}" if failed else ""))
+    except Exception:
+        if failed is None:
+            raise
+    if failed is not None:  # even when a broken GPU did not let it tell the others
+        raise failed
+    if said:
+        raise AffectError(f"the first process failed, so this one ends too: {said}")
+    return done[0]
 
 
 class SameEpoch(Callback):

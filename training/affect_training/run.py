@@ -280,10 +280,11 @@ class Run:
         return Targets.of(self.training, self.config.train, teacher), inputs
 
     def _trainer(self, judge: Judge) -> Trainer:
+        files = WholeFile()
         callbacks: list[Callback] = [
             SameEpoch(self.folder, self.state.epoch),
             judge,
-            EveryEpoch(self.folder / "last.ckpt", self.keep),
+            EveryEpoch(self.folder / "last.ckpt", files, self.keep),
         ]
         bar = is_interactive()
         if bar:
@@ -298,7 +299,7 @@ class Run:
             use_distributed_sampler=False,
             max_epochs=self.config.train.epochs,
             callbacks=callbacks,
-            plugins=[WholeFile(), *cluster(self.devices, self.nodes)],
+            plugins=[files, *cluster(self.devices, self.nodes)],
             default_root_dir=self.folder,
             logger=TensorBoardLogger(self.folder, name="tensorboard", version=""),
             enable_checkpointing=True,

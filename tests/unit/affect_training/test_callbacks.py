@@ -1,6 +1,7 @@
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,51 +14,72 @@ from lightning.pytorch.callbacks import RichProgressBar
 from affect.errors import CheckpointError
 
 
-def trainer(save: Any, *, first: bool = True) -> Any:
-    return SimpleNamespace(save_checkpoint=save, is_global_zero=first, current_epoch=1)
+def end_epoch(last: Path, write: Callable[[Path], None], *, first: bool = True, world: int = 1) -> list[Any]:
+    """End an epoch, `write` being how torch writes a checkpoint; returns what was sent to the other processes."""
+    files, sent = WholeFile(), []
+
+    def save(path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(torch, "save", lambda _, path: write(path))
+            if first:
+                files.save_checkpoint({}, path)
+
+    def broadcast(answer: Any) -> Any:
+        sent.append(answer)
+        return answer if first else ([None], "")
+
+    trainer: Any = SimpleNamespace(
+        save_checkpoint=save, is_global_zero=first, current_epoch=1, world_size=world,
+        strategy=SimpleNamespace(broadcast=broadcast),
+    )  # fmt: skip
+    EveryEpoch(last, files).on_train_epoch_end(trainer, cast(Any, None))
+    return sent
 
 
 def test_the_checkpoint_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
     last = tmp_path / "last.ckpt"
     last.write_bytes(b"old")
 
-    def save(path: Path) -> None:
+    def write(path: Path) -> None:
         assert last.read_bytes() == b"old"
         path.write_bytes(b"new")
 
-    EveryEpoch(last).on_train_epoch_end(trainer(save), cast(Any, None))
+    end_epoch(last, write)
     assert last.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [last]
 
 
+@pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 512 vs 400")])
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, error: Exception) -> None:
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, error: Exception, world: int
+) -> None:
     last = tmp_path / "last.ckpt"
     last.write_bytes(b"old")
 
-    def save(path: Path) -> None:
+    def write(path: Path) -> None:
         path.write_bytes(b"hal")
         raise error
 
     with pytest.raises(CheckpointError, match=r"last\.ckpt: could not be written.*of the epoch before is intact"):
-        EveryEpoch(last).on_train_epoch_end(trainer(save), cast(Any, None))
+        end_epoch(last, write, world=world)
     assert last.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [last]
 
 
 def test_a_full_gpu_is_no_full_disk(tmp_path: Path) -> None:
-    def save(path: Path) -> None:
+    def write(path: Path) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        EveryEpoch(tmp_path / "last.ckpt").on_train_epoch_end(trainer(save), cast(Any, None))
+        end_epoch(tmp_path / "last.ckpt", write)
 
 
 def test_only_the_first_process_moves_it(tmp_path: Path) -> None:
-    saved: list[Path] = []
-    EveryEpoch(tmp_path / "last.ckpt").on_train_epoch_end(trainer(saved.append, first=False), cast(Any, None))
-    assert saved == [tmp_path / "last.partial"]  # all take part in it
+    assert end_epoch(tmp_path / "last.ckpt", lambda path: path.touch(), first=False, world=2) == [([], "")]
     assert list(tmp_path.iterdir()) == []
+    assert end_epoch(tmp_path / "last.ckpt", lambda path: path.touch(), world=2) == [([None], "")]
+    assert list(tmp_path.iterdir()) == [tmp_path / "last.ckpt"]
 
 
 def test_a_checkpoint_is_written_where_it_is_told(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from affect.errors import AffectError
 from .conftest import Start
 
 
-def judge(of: Run, *, first: bool, broadcast: Any) -> tuple[Judge, list[Any], list[str]]:
+def judge(of: Run, *, first: bool, broadcast: Any, failed: str = "") -> tuple[Judge, list[Any], list[str]]:
     """Return the judge of one of two processes, what it sent and what it said."""
     sent: list[Any] = []
     said: list[str] = []
 
-    def share(figures: Any) -> Any:
-        sent.append(figures)
-        return figures if first else broadcast
+    def share(answer: Any) -> Any:
+        sent.append(answer)
+        return answer if first else ([broadcast], failed)
 
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     trainer = SimpleNamespace(
@@ -41,7 +41,8 @@ def test_the_first_process_judges_and_writes(start: Start) -> None:
     one = start()
     made, sent, said = judge(one, first=True, broadcast=None)
     loss = made.after_epoch(1.5)
-    assert sent == [(loss, one.state.best_accuracy, pytest.approx(one.state.best_accuracy))]
+    figures = (loss, one.state.best_accuracy, pytest.approx(one.state.best_accuracy))
+    assert sent == [([figures], ""), ([None], "")]
     assert len(said) == 1
     assert sorted(path.name for path in one.folder.iterdir()) == ["best.ckpt", "log.csv"]
 
@@ -57,6 +58,20 @@ def test_the_others_take_its_word_and_write_nothing(start: Start) -> None:
     assert stops == [False, True]
     assert said == []
     assert list(one.folder.iterdir()) == []
+
+
+def test_what_fails_in_the_first_process_ends_all(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Judge, "_figures", full)
+    made, sent, _ = judge(start(), first=True, broadcast=None)
+    with pytest.raises(torch.OutOfMemoryError):
+        made.after_epoch(1.5)
+    assert sent == [([], "OutOfMemoryError: CUDA out of memory")]
+    made, _, _ = judge(start(), first=False, broadcast=None, failed=sent[0][1])
+    with pytest.raises(AffectError, match="the first process failed, so this one ends too: OutOfMemoryError: CUDA"):
+        made.after_epoch(1.5)
 
 
 def test_all_stop_when_the_loss_is_not_finite(start: Start) -> None:

@@ -1,13 +1,14 @@
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
 import pytest
 import torch
-from affect_training.processes import SameEpoch, check_gpus, cluster, is_first_process, own_device
+from affect_training.processes import SameEpoch, by_the_first, check_gpus, cluster, is_first_process, own_device
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from affect.errors import SettingsError
+from affect.errors import AffectError, SettingsError
 
 NUMBERS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID")
 
@@ -140,3 +141,57 @@ def test_processes_that_go_on_from_different_epochs_all_stop(epochs: list[int]) 
 @pytest.mark.parametrize("epochs", [[3], [0, 0], [3, 3, 3]])
 def test_processes_that_agree_go_on(epochs: list[int]) -> None:
     SameEpoch(Path("run"), epochs[0]).setup(trainer(epochs), None, "fit")
+
+
+def pair(*, first: bool, broadcast: Any) -> Any:
+    """Stand for the trainer of one of two processes."""
+    return SimpleNamespace(world_size=2, is_global_zero=first, strategy=SimpleNamespace(broadcast=broadcast))
+
+
+def kept_on(wire: list[Any]) -> Callable[[Any], Any]:
+    """Return the broadcast of the first process, which keeps what went over the wire."""
+
+    def broadcast(told: Any) -> Any:
+        wire.append(told)
+        return told
+
+    return broadcast
+
+
+def test_what_the_first_process_finds_is_every_ones() -> None:
+    wire: list[Any] = []
+    act: list[str] = []
+
+    def find() -> int:
+        act.append("found")
+        return 7
+
+    assert by_the_first(pair(first=True, broadcast=kept_on(wire)), find) == 7
+    assert by_the_first(pair(first=False, broadcast=lambda _: wire[0]), find) == 7
+    assert by_the_first(cast(Any, SimpleNamespace(world_size=1)), find) == 7
+    assert act == ["found", "found"]  # the second process only asked
+
+
+def test_an_error_of_the_first_process_is_every_ones() -> None:
+    wire: list[Any] = []
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        by_the_first(pair(first=True, broadcast=kept_on(wire)), fail)
+    with pytest.raises(AffectError, match=r"the first process failed, .*OSError: \[Errno 28\] No space left on device"):
+        by_the_first(pair(first=False, broadcast=lambda _: wire[0]), fail)
+
+
+def test_an_error_that_cannot_be_told_is_still_the_first() -> None:
+    def broken(_: Any) -> Any:
+        raise RuntimeError("NCCL error")
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        by_the_first(pair(first=True, broadcast=broken), fail)
+    with pytest.raises(RuntimeError, match="NCCL error"):
+        by_the_first(pair(first=False, broadcast=broken), fail)

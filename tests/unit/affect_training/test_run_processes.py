@@ -49,6 +49,24 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, start: Start) -> None
         torch.testing.assert_close(weights(several)[name], tensor, atol=2e-3, rtol=0.02)
 
 
+@pytest.mark.parametrize("blocked", ["best.partial", "log.csv.partial", "last.partial"])
+def test_what_the_first_process_cannot_write_ends_both(tmp_path: Path, blocked: str) -> None:
+    write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
+    (tmp_path / "several" / blocked).mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
+         "--set", "epochs=2", "--device", "cpu", "--devices", "2"],
+        cwd=tmp_path, env={**os.environ, **SAME_CODE}, capture_output=True, text=True, check=False, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("affect-train: ")]
+    assert len(said) == 2, done.stderr
+    (other,) = [line for line in said if "the first process failed, so this one ends too: " in line]
+    (first,) = set(said) - {other}
+    assert blocked in first
+    assert "Traceback" not in done.stderr
+
+
 def test_two_machines_train_one_network(tmp_path: Path, start: Start, unused_tcp_port: int) -> None:
     write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
     command: list[str | Path] = [
