@@ -16,7 +16,8 @@ class Augment:
 
     Args:
         config: What is changed and how much.
-        generator: On the CPU, whatever the device: the same draws everywhere.
+        generator: On the CPU, whatever the device: the same draws everywhere. They go over without waiting for what
+            the device has to do; they lie in pageable memory, which CUDA has copied by the time it returns.
     """
 
     def __init__(self, config: AugmentConfig, generator: torch.Generator) -> None:
@@ -37,7 +38,7 @@ class Augment:
             faces = self._blur(faces, config.blur * strength)
         if config.noise > 0:
             sigma = self._uniform(len(faces), faces, 0.0, config.noise * strength)
-            noise = torch.randn(faces.shape, generator=self.generator).to(faces)
+            noise = torch.randn(faces.shape, generator=self.generator).to(faces, non_blocking=True)
             faces = faces + noise * sigma[:, None, None, None]
         if erase and config.erasing > 0:
             faces = self._erase(faces, config.erasing * strength)
@@ -108,7 +109,7 @@ class Augment:
         return torch.where(mask[:, None], grey[:, None, None, None], faces)
 
     def _uniform(self, count: int, like: torch.Tensor, low: float, high: float) -> torch.Tensor:
-        return (torch.rand(count, generator=self.generator) * (high - low) + low).to(like)
+        return (torch.rand(count, generator=self.generator) * (high - low) + low).to(like, non_blocking=True)
 
 
 def mix(
@@ -124,7 +125,7 @@ def mix(
     alpha = getattr(config, kind)
     # Torch's Beta takes no generator.
     share = _beta(alpha, generator)
-    partner = torch.randperm(len(faces), generator=generator).to(faces.device)
+    partner = torch.randperm(len(faces), generator=generator).to(faces.device, non_blocking=True)
     if kind == "mixup":
         return faces * share + faces[partner] * (1 - share), partner, share
     height, width = faces.shape[-2:]

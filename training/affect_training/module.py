@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from affect.errors import AffectError
 from affect.inference.device import Device
 from affect_training.augment import Augment, mix
+from affect_training.average import WeightAverage
 from affect_training.config import RunConfig
 from affect_training.data import Split
 from affect_training.loader import BatchIndices, epoch_generator
@@ -27,20 +27,23 @@ RAMP_START = 0.3
 """Strength of the augmentation in the first epoch of a ramp."""
 
 
-Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+def on_its_way(value: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Start to fetch a number from where it is computed; what is returned waits for it.
 
-
-def warming_average(decay: float) -> Callable[[Tensors, Tensors, torch.Tensor | int], None]:
-    """Return torch's exponential average of weights, with a decay of at most (1 + n) / (10 + n) after n steps.
-
-    Without that the average of the first epochs is mostly the random start (as in TensorFlow's moving averages).
+    On a GPU it waits for the number alone, not for the work that was given to the GPU after it.
     """
+    if not value.is_cuda:
+        return lambda: value
+    here = torch.empty((), dtype=value.dtype, pin_memory=True)
+    here.copy_(value, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record(torch.cuda.current_stream(value.device))
 
-    def update(averages: Tensors, current: Tensors, steps: torch.Tensor | int) -> None:
-        now = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        get_ema_multi_avg_fn(now)(averages, current, steps)  # type: ignore[no-untyped-call]
+    def wait() -> torch.Tensor:
+        arrived.synchronize()
+        return here
 
-    return update
+    return wait
 
 
 class LossNotFiniteError(AffectError):
@@ -82,20 +85,16 @@ class FaceModule(LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.config = network, config
-        self.average: AveragedModel | None = None
+        self.average: WeightAverage | None = None
         if config.train.ema is not None:
-            self.average = AveragedModel(
-                network,
-                multi_avg_fn=warming_average(config.train.ema),
-                use_buffers=True,
-            ).requires_grad_(requires_grad=False)
+            self.average = WeightAverage(network, config.train.ema).requires_grad_(requires_grad=False)
         self._images = torch.from_numpy(split.images)
         self._targets, self._normalise, self._where, self._after_epoch = targets, normalise, device, after_epoch
         self._objective = Objective(config.train, split.labels, device.torch)
         self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         self._total = torch.zeros(())
-        self._previous: tuple[torch.Tensor, int] | None = None
+        self._previous: tuple[Callable[[], torch.Tensor], int] | None = None
         self._generator = torch.Generator()
 
     @property
@@ -150,9 +149,9 @@ class FaceModule(LightningModule):
         with self._where.autocast():
             logits = self.network(self._where.layout(faces))
         loss = self._objective(logits.float(), targets)
-        # Looked at a step late: on a GPU the value is there by then, and nobody waits for it.
+        # Looked at a step late: on a GPU the value is there by then, and the step before is not waited for.
         self._check_finite()
-        self._previous = (loss.detach(), batch_idx)
+        self._previous = (on_its_way(self._over_all(loss.detach())), batch_idx)
         self._total += loss.detach()
         if (self.trainer.global_step + 1) % LOG_STEPS == 0:  # Lightning's log takes a millisecond
             self.log("loss", loss.detach(), prog_bar=True)
@@ -209,11 +208,14 @@ class FaceModule(LightningModule):
         """Raise when the last step's loss was not finite: in all processes at once, or the others would wait."""
         if self._previous is None:
             return
-        loss = self._previous[0]
-        if self.trainer.world_size > 1:
-            loss = self.trainer.strategy.reduce(loss.clone(), reduce_op="sum")
-        if not bool(torch.isfinite(loss)):
+        if not bool(torch.isfinite(self._previous[0]())):
             raise self.not_finite("loss")
+
+    def _over_all(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the loss over all processes, which take part in it together."""
+        if self.trainer.world_size == 1:
+            return loss
+        return self.trainer.strategy.reduce(loss.clone(), reduce_op="sum")
 
     def not_finite(self, what: str) -> LossNotFiniteError:
         """Return the error that names the last batch."""

@@ -201,3 +201,23 @@ def test_shares_are_of_the_beta_distribution(alpha: float) -> None:
     generator = torch.Generator().manual_seed(4)
     drawn = np.array([_beta(alpha, generator) for _ in range(400)])
     assert stats.kstest(drawn, stats.beta(alpha, alpha).cdf).pvalue > 0.01
+
+
+def test_nothing_that_is_drawn_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faces on another device than the generator's, where nothing is computed."""
+    to = torch.Tensor.to
+    moved: list[bool] = []
+
+    def noted(tensor: torch.Tensor, *where: Any, **how: Any) -> torch.Tensor:
+        answer = to(tensor, *where, **how)
+        if tensor.device != answer.device:
+            moved.append(bool(how.get("non_blocking")))
+        return answer
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    config = AugmentConfig(mirror=True, rotation_deg=10, noise=0.1, blur=0.5, erasing=0.5, mixup=0.5)
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.empty(4, 1, 48, 48, device="meta")
+    mix(Augment(config, generator)(faces), config, generator)
+    assert len(moved) > 10
+    assert all(moved)

@@ -1,14 +1,16 @@
 """The training step alone; what comes of many of them is in test_run."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from affect_training import module as module_module
 from affect_training.config import run_config
 from affect_training.data import FaceData
-from affect_training.module import FaceModule, LossNotFiniteError, warming_average
+from affect_training.module import FaceModule, LossNotFiniteError, on_its_way
 from affect_training.provenance import Normalisation
 from affect_training.targets import Objective, Targets
 from support.tiny import TINY_HEADS, TinyHeads
@@ -147,12 +149,6 @@ def test_the_weight_average_moves_with_every_step(faces: FaceData, cpu: Device) 
     assert made.evaluated.get_buffer("body.1.running_mean").tolist() == pytest.approx([expected] * 4)
 
 
-def test_the_weight_average_reaches_its_decay() -> None:
-    average, now = [torch.zeros(1)], [torch.ones(1)]
-    warming_average(0.75)(average, now, torch.tensor(1000))
-    assert average[0].item() == pytest.approx(0.25)
-
-
 def test_without_an_average_the_network_itself_is_judged(faces: FaceData, cpu: Device) -> None:
     made = module(faces, cpu)
     made.on_train_batch_end(None, None, 0)
@@ -188,3 +184,50 @@ def test_processes_stop_together_and_name_the_whole_batch(faces: FaceData, cpu: 
     assert len(own[0]) == 8
     assert len(caught.value.rows) == 16
     assert set(own[0].tolist()) < set(caught.value.rows)
+
+
+def test_a_loss_on_a_gpu_is_fetched_without_waiting_for_the_work_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[Any] = []
+    pinned: list[Any] = []
+
+    def empty(size: tuple[int, ...], *, dtype: torch.dtype, pin_memory: bool) -> Any:
+        pinned.append((size, dtype, pin_memory))
+        return SimpleNamespace(copy_=lambda value, non_blocking: did.append(("copy", value, non_blocking)))
+
+    event = SimpleNamespace(record=lambda stream: did.append(stream), synchronize=lambda: did.append("wait"))
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    loss: Any = SimpleNamespace(is_cuda=True, dtype=torch.float32, device="cuda:1")
+    wait = on_its_way(loss)
+    assert pinned == [((), torch.float32, True)]
+    assert did == [("copy", loss, True), "stream of cuda:1"]
+    wait()
+    assert did[2:] == ["wait"]
+
+
+def test_a_loss_on_the_cpu_is_there() -> None:
+    loss = torch.tensor(1.5)
+    assert on_its_way(loss)() is loss
+
+
+def test_a_loss_is_on_its_way_before_the_next_step(
+    faces: FaceData, cpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str] = []
+
+    def fetch(value: torch.Tensor) -> Callable[[], torch.Tensor]:
+        number = len(did)
+        did.append(f"start {number}")
+
+        def wait() -> torch.Tensor:
+            did.append(f"wait {number}")
+            return value
+
+        return wait
+
+    monkeypatch.setattr(module_module, "on_its_way", fetch)
+    made = module(faces, cpu)
+    for number, rows in enumerate(list(made.train_dataloader())[:2]):
+        step(made, rows, number)
+    assert did == ["start 0", "wait 0", "start 2"]
