@@ -83,7 +83,7 @@ def test_analyze_writes_one_line_a_frame(analysed: Path) -> None:
     assert observations[-1]["valence"] > 0.4
 
 
-def test_analyze_writes_cloudevents_csv_and_plots(analysed: Path) -> None:
+def test_analyze_writes_cloudevents_csv_and_plots(analysed: Path, media: Path) -> None:
     events = lines(analysed / "face.events.jsonl")
     assert [e["data"]["seq"] for e in events] == list(range(1, len(events) + 1))
     assert events[0]["type"] == "org.tutor-affect.learner.presence.present.v1"
@@ -93,8 +93,10 @@ def test_analyze_writes_cloudevents_csv_and_plots(analysed: Path) -> None:
     assert "delight" in opened
     assert sorted(opened) == sorted(closed)  # the end of the file ends what was open
     rows = table(analysed / "face.events.csv")
-    assert list(rows[0]) == ["seq", "state", "phase", "confidence", "t", "t_start", "t_end", "reason", "evidence"]
-    told = [{name: "" if e["data"][name] is None else str(e["data"][name]) for name in rows[0]} for e in events]
+    names = ["seq", "state", "phase", "confidence", "t", "t_start", "t_end", "reason", "evidence"]
+    assert list(rows[0]) == ["file", *names]
+    assert {row.pop("file") for row in rows} == {str(media / "face.avi")}
+    told = [{name: "" if e["data"][name] is None else str(e["data"][name]) for name in names} for e in events]
     assert rows == told
     rows = table(analysed / "face.observations.csv")
     assert len(rows) == 60
