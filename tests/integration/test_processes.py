@@ -163,30 +163,21 @@ def test_serve_prints_its_addresses_and_ends_well_on_sigint(port: int) -> None:
     assert said.splitlines()[-1] == "stopped"
 
 
-def test_a_wrong_table_of_the_estimator_stops_serve_with_one_line() -> None:
-    result = subprocess.run(
-        [*AFFECT, "--set", "plugins.hmm.tau_c_s=-1", "serve", "--port", "0"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def refusal(*arguments: str) -> str:
+    """Run `affect …`, which must fail, and return what it says on stderr."""
+    result = subprocess.run([*AFFECT, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+    return result.stderr
+
+
+def test_a_wrong_table_of_the_estimator_stops_serve_with_one_line() -> None:
+    (line,) = refusal("--set", "plugins.hmm.tau_c_s=-1", "serve", "--port", "0").splitlines()
     assert line.startswith("affect: plugins.")
     assert line.endswith("[bad_setting]")
 
 
 def test_serve_refuses_a_public_bind_without_protection() -> None:
-    result = subprocess.run(
-        [*AFFECT, "serve", "--host", "0.0.0.0", "--port", "0"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 1
-    assert "service.token" in result.stderr
+    assert "service.token" in refusal("serve", "--host", "0.0.0.0", "--port", "0")
 
 
 def test_serve_with_an_unknown_backend_says_what_was_meant() -> None:
