@@ -8,6 +8,7 @@ import click
 
 from affect.errors import AffectError
 from affect.version import __version__
+from affect_training.memory import keep_freed_memory
 
 COMMANDS = {
     "list": "recipes:list_recipes",
@@ -61,6 +62,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point; an error of ours, or a package that is not installed, is one line on stderr and exit code 1."""
+    keep_freed_memory()
     try:
         cli(standalone_mode=True)
     except AffectError as exc:
