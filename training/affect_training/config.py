@@ -40,14 +40,14 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    mirror: bool = False
-    rotation_deg: float = Field(default=0.0, ge=0, le=180)
+    mirror: bool = Field(default=False, description="Mirror half of the faces.")
+    rotation_deg: float = Field(default=0.0, ge=0, le=180, description="Largest turn, in either direction.")
     zoom: tuple[float, float] = Field(default=(1.0, 1.0), description="Range of the enlargement.")
     shift: float = Field(default=0.0, ge=0, le=0.5, description="Of the side, in each direction.")
-    shear_deg: float = Field(default=0.0, ge=0, le=60)
+    shear_deg: float = Field(default=0.0, ge=0, le=60, description="Largest, in either direction.")
     size: int | None = Field(default=None, ge=8, le=48, description="Side of the output; central crop, no scaling.")
-    brightness: float = Field(default=0.0, ge=0, le=1)
-    contrast: float = Field(default=0.0, ge=0, le=1)
+    brightness: float = Field(default=0.0, ge=0, le=1, description="Largest change, in either direction; .3 is 30 %.")
+    contrast: float = Field(default=0.0, ge=0, le=1, description="The same, around the mean of the face.")
     noise: float = Field(default=0.0, ge=0, le=1, description="Largest deviation of Gaussian noise, 0-1 scale.")
     blur: float = Field(default=0.0, ge=0, le=1, description="Probability of a Gaussian blur, sigma .3 to 1.2 px.")
     erasing: float = Field(default=0.0, ge=0, le=1, description="Probability of erasing a rectangle (Zhong 2017).")
@@ -70,45 +70,53 @@ class TrainConfig(BaseModel):
 
     # How long
     epochs: int = Field(ge=1, description="Upper bound; early stopping (stop_epochs) may come first.")
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="Faces a step, over all processes.")
     stop_epochs: int = Field(default=0, ge=0, description="Epochs without progress until the end; 0 = never.")
     watch: Literal["loss", "accuracy"] = Field(
         default="loss", description="Whose progress on PublicTest early stopping and the plateau schedule look for."
     )
     # Optimiser
-    optimizer: Literal["sgd", "adam", "adamw", "radam"] = "sgd"
-    lr: float = Field(gt=0)
+    optimizer: Literal["sgd", "adam", "adamw", "radam"] = Field(default="sgd", description="As torch has them.")
+    lr: float = Field(gt=0, description="Learning rate: the first one; with cosine and onecycle the largest.")
     body_lr_factor: float = Field(default=1.0, ge=0, description="Of lr, for all but the head; 0 freezes the body.")
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = True
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd only.")
+    nesterov: bool = Field(default=True, description="sgd only: Nesterov's momentum.")
     weight_decay: float = Field(default=0.0, ge=0, description="Kernels only; adamw: decoupled.")
     l2_kernels: float = Field(default=0.0, ge=0, description="Keras' L2: alpha in alpha * sum(w^2), kernels only.")
-    clip_norm: float | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0, description="Longer gradients are cut to this norm.")
     ema: float | None = Field(default=None, gt=0, lt=1, description="Decay of the weight average a step.")
     freeze: tuple[str, ...] = Field(default=(), description="Modules or parameters that stay as they are.")
     # Schedule
-    schedule: Literal["constant", "plateau", "cosine", "onecycle"] = "constant"
+    schedule: Literal["constant", "plateau", "cosine", "onecycle"] = Field(
+        default="constant", description="Of the learning rate; plateau cuts it when `watch` stands still."
+    )
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps; cosine and onecycle (.3 in torch).")
     plateau_epochs: int = Field(default=5, ge=1, description="Epochs without progress before a cut.")
-    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="The cut.")
     # Loss
-    loss: Literal["cross_entropy", "l2_svm", "focal"] = "cross_entropy"
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    focal_gamma: float = Field(default=2.0, ge=0)
+    loss: Literal["cross_entropy", "l2_svm", "focal"] = Field(
+        default="cross_entropy", description="l2_svm: squared hinge, one against the rest (Tang 2013); focal: Lin 2017."
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the label given to all emotions.")
+    focal_gamma: float = Field(default=2.0, ge=0, description="focal only.")
     logit_adjustment: float = Field(default=0.0, ge=0, description="tau of Menon 2021; 1 = balanced softmax.")
     votes_weight: float = Field(default=0.0, ge=0, le=1, description="Share of the FER+ votes in the loss.")
     # Balance
-    class_weights: Literal["none", "balanced"] = "none"
-    balance: Literal["none", "oversample", "smote", "smotetomek"] = "none"
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: a face weighs in the loss as its emotion is rare."
+    )
+    balance: Literal["none", "oversample", "smote", "smotetomek"] = Field(
+        default="none", description="Faces of rare emotions drawn more often, or made (imbalanced-learn)."
+    )
     # Distillation
     teacher: tuple[str, ...] = Field(default=(), description="Backends or weights files whose mean is taught.")
-    teacher_weight: float = Field(default=0.5, ge=0, le=1)
-    teacher_temperature: float = Field(default=2.0, gt=0)
+    teacher_weight: float = Field(default=0.5, ge=0, le=1, description="Share of the teacher in the loss.")
+    teacher_temperature: float = Field(default=2.0, gt=0, description="Softens both sides' answers (Hinton 2015).")
     # Selection
     select: Literal["accuracy", "balanced"] = Field(
         default="accuracy", description="Best epoch on PublicTest: accuracy, or its mean with the macro recall."
     )
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of the first weights, the order, and all chance.")
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Self:

@@ -13,6 +13,7 @@ from affect_training.memory import keep_freed_memory
 COMMANDS = {
     "list": "recipes:list_recipes",
     "show": "recipes:show",
+    "settings": "settings:settings",
     "run": "run:run",
     "evaluate": "evaluate:evaluate",
     "seeds": "seeds:seeds",
