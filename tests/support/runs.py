@@ -1,4 +1,4 @@
-"""What tests read of a run: its log, its weights, its facts; and auxiliary faces written for one."""
+"""What tests read of a run: its log, its weights, its facts; a record and auxiliary faces written for one."""
 
 import csv
 import json
@@ -9,10 +9,12 @@ import cv2
 import torch
 from affect_training.data import Split
 from affect_training.run import Run
+from affect_training.run_record import RunRecord
 
 from affect.labels import EMOTIONS
 
 TESTS = Path(__file__).parents[1]
+RESULTS = TESTS.parent / "training" / "results"
 Weights = dict[str, torch.Tensor]
 
 
@@ -44,6 +46,24 @@ def facts(of: Run) -> dict[str, Any]:
     """Return its `run.json`."""
     found: dict[str, Any] = json.loads((of.folder / "run.json").read_text("utf-8"))
     return found
+
+
+def record(**changes: Any) -> RunRecord:
+    """Return what a run of 64 faces notes, with these changes."""
+    return RunRecord.model_validate(
+        {
+            "architecture": "support.tiny:Tiny",
+            "config": {"recipe": "tiny", "train": {}},
+            "data_sha256": "0" * 64,
+            "faces": {"Training": 64, "PublicTest": 21},
+            "faces_trained_on": 64,
+            "blank_dropped": {"Training": 0, "PublicTest": 0},
+            "packages": {"python": "3.11.7"},
+            "git_commit": "abc",
+            "device": "cpu",
+            **changes,
+        }
+    )
 
 
 def write_aux(folder: Path, split: Split) -> None:

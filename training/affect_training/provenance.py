@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from affect_training.data import FaceData, Split
+from affect_training.data import Split
 
 PACKAGES = (
     *("torch", "torchvision", "timm", "lightning", "numpy"),
@@ -48,15 +48,6 @@ class Normalisation:
         return (faces - self.mean) / self.std
 
 
-def data_set(data: FaceData, aux: Collection[str]) -> dict[str, Any]:
-    """Return which faces a run is trained on, for run.json: how they come, what was named, the auxiliary sets.
-
-    Returns:
-        `kind` (fer2013, icml, folders, list), `name` of the file or folder (None when the faces come from none), `aux`.
-    """
-    return {"kind": data.kind, "name": data.path.name if data.path else None, "aux": list(aux)}
-
-
 def array_sha256(array: NDArray[Any]) -> str:
     """Return the sha256 of an array's values."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
@@ -87,11 +78,6 @@ def init_sha256(init: str, schemes: Collection[str]) -> str | None:
     except OSError:  # whoever reads it next says what is wrong
         return None
     return total.hexdigest()
-
-
-def replaced(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
-    """Return the names of the inputs whose sha256 has changed; what one side does not know counts as the same."""
-    return [name for name, sha256 in now.items() if before.get(name, sha256) != sha256]
 
 
 def package_versions() -> dict[str, str]:

@@ -19,9 +19,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from pydantic import ValidationError
 from torch import nn
 
-from affect.errors import CheckpointError, SettingsError
+from affect.errors import CheckpointError, SettingsError, first_problem
 from affect.inference.device import Device
 from affect.registry import RecipeSpec
 from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_interactive, quiet_lightning
@@ -34,15 +35,8 @@ from affect_training.kept import find_kept, go_back
 from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
 from affect_training.processes import SameEpoch, check_gpus, cluster, is_first_process
-from affect_training.provenance import (
-    Normalisation,
-    array_sha256,
-    data_set,
-    git_commit,
-    init_sha256,
-    package_versions,
-    replaced,
-)
+from affect_training.provenance import Normalisation, array_sha256, git_commit, init_sha256, package_versions
+from affect_training.run_record import DataSet, RunRecord
 from affect_training.selection import is_over
 from affect_training.storage import UnwrittenError, alone, read_checkpoint, save_text
 from affect_training.targets import Targets
@@ -50,8 +44,6 @@ from affect_training.targets import Targets
 __all__ = ["EpochResult", "Run", "State", "open_run"]
 
 CALIBRATION_FACES = 2048
-CHANGING = ("packages", "git_commit", "device", "processes")
-"""Facts of run.json that may be others when a run goes on."""
 
 
 @dataclass(slots=True)
@@ -262,21 +254,23 @@ class Run:
             found["initial weights"] = init
         return found | {f"auxiliary set {name}": sha for name, sha in self._training_set().aux_sha256.items()}
 
-    def _given(self, before: dict[str, Any]) -> tuple[Targets, dict[str, str]]:
+    def _given(self, before: RunRecord | None) -> tuple[Targets, dict[str, str]]:
         """Return the targets, and the sha256 of what the run is given beside the data.
 
         Raises:
             SettingsError: It is not what the run was begun with.
         """
         inputs, teacher = self._inputs(), None
-        self._refuse_replaced(before, inputs)  # asking teachers takes minutes
+        if before:
+            before.check_inputs(self.folder, inputs)  # asking teachers takes minutes
         if self.config.train.teacher:
             from affect_training.teachers import teacher_probabilities
 
             taught = teacher_probabilities(self.config.train.teacher, self.training.images, self.device)
             teacher = taught.probabilities
             inputs |= {f"teacher {k}": sha for k, sha in enumerate(taught.sha256, start=1) if sha}
-            self._refuse_replaced(before, inputs)
+            if before:
+                before.check_inputs(self.folder, inputs)
         return Targets.of(self.training, self.config.train, teacher), inputs
 
     def _trainer(self, judge: Judge) -> Trainer:
@@ -314,38 +308,23 @@ class Run:
         facts = {"epoch": exc.epoch, "step": exc.step, "indices": exc.rows, "rows_of_the_data": rows}
         save_text(json.dumps(facts) + "\n", self.folder / "nan-batch.json")
 
-    def _before(self) -> dict[str, Any]:
-        """Return what run.json says about the run that is gone on with; nothing for a new one.
+    def _before(self) -> RunRecord | None:
+        """Return the record of the run that is gone on with; None for a new one, and when it is lost.
 
         Raises:
             SettingsError: It was begun with other data.
         """
         if self._resume_from is None:
-            return {}
-        path = self.folder / "run.json"
+            return None
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(facts, dict):
-            return {}
-        then, now = facts.get("data_sha256"), self.data.sha256
-        if (then, facts.get("faces_trained_on")) != (now, len(self.training)):
-            raise SettingsError(
-                f"{path}: the run was begun with {facts.get('faces_trained_on')} faces of data with sha256 "
-                f"{str(then)[:16]}…, this is {len(self.training)} of {now[:16]}…; name the same data, or --fresh"
-            )
-        return facts
+            before = RunRecord.read(self.folder)
+        except CheckpointError:
+            return None
+        before.check_faces(self.folder, self.data.sha256, len(self.training))
+        return before
 
-    def _refuse_replaced(self, before: dict[str, Any], inputs: dict[str, str]) -> None:
-        if others := replaced(before.get("inputs_sha256", {}), inputs):
-            raise SettingsError(
-                f"{self.folder / 'run.json'}: the run was begun with other contents of: {', '.join(others)}; bring "
-                "back what it was begun with, choose another --out folder, or --fresh"
-            )
-
-    def _open_folder(self, before: dict[str, Any], inputs: dict[str, str]) -> None:
-        """Write run.json; a new run leaves nothing of an old one in its folder."""
+    def _open_folder(self, before: RunRecord | None, inputs: dict[str, str]) -> None:
+        """Write the run's record; a new run leaves nothing of an old one in its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._resume_from is not None and self._resume_from.parent != self.folder:
             go_back(self.folder, self.state.epoch)
@@ -354,41 +333,40 @@ class Run:
                 (self.folder / name).unlink(missing_ok=True)
             for name in ("tensorboard", "epochs"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-        facts = {
-            "architecture": self.spec.architecture,
-            "config": self.config.model_dump(mode="json"),
-            "data_set": data_set(self.data, self.config.data.aux),
-            "data_sha256": self.data.sha256,
-            "inputs_sha256": {**before.get("inputs_sha256", {}), **inputs},
-            "faces": {name: len(split) for name, split in self.data.splits.items()},
-            "faces_trained_on": len(self.training),
-            "blank_dropped": self.data.blank,
-            "packages": package_versions(),
-            "git_commit": git_commit(),
-            "device": self.device.description,
-            "processes": self.devices * self.nodes,
-            "aux": str(self.aux) if self.config.data.aux else None,
-        }
-        # What trained the epochs before, when it was something else
-        earlier = {key: before[key] for key in CHANGING if key in before and before[key] != facts[key]}
-        facts["earlier"] = [*before.get("earlier", []), *([{"epochs": self.state.epoch, **earlier}] if earlier else [])]
-        save_text(json.dumps(facts, indent=2) + "\n", self.folder / "run.json")
+        record = RunRecord(
+            architecture=self.spec.architecture,
+            config=self.config.model_dump(mode="json"),
+            data_set=DataSet.of(self.data, self.config.data.aux),
+            data_sha256=self.data.sha256,
+            inputs_sha256=inputs,
+            faces={name: len(split) for name, split in self.data.splits.items()},
+            faces_trained_on=len(self.training),
+            blank_dropped=self.data.blank,
+            packages=package_versions(),
+            git_commit=git_commit(),
+            device=self.device.description,
+            processes=self.devices * self.nodes,
+            aux=str(self.aux) if self.config.data.aux else None,
+        )
+        (record.after(before, self.state.epoch) if before else record).save(self.folder)
 
 
 def open_run(folder: Path, data: FaceData, device: Device) -> Run:
-    """Open the run of a folder, by its run.json.
+    """Open the run of a folder, by its record.
 
     Raises:
-        CheckpointError: The folder is not that of a run.
+        CheckpointError: The folder is not that of a run, or the run is of a version with other settings.
     """
     from affect.plugins import PluginHost
 
+    record = RunRecord.read(folder)
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        config = RunConfig.model_validate(facts["config"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise CheckpointError(f"{folder}: not the folder of a run ({exc})") from exc
-    aux = Path(facts["aux"]) if facts.get("aux") else None
+        config = RunConfig.model_validate(record.config)
+    except ValidationError as exc:
+        raise CheckpointError(
+            f"{folder}: a run of another version of affect-train ({first_problem(exc, 'config')})"
+        ) from exc
+    aux = Path(record.aux) if record.aux else None
     run = Run(folder, PluginHost().recipes.get(config.recipe), config, data, device, aux=aux)
     run.resume()
     return run

@@ -23,6 +23,7 @@ from affect.pictures import FaceClassifier
 from affect.plugins import PluginHost
 from affect.settings.load import load_settings
 from affect.types import ByteArray, Calibration, FloatArray
+from affect_training.run_record import RUN_JSON
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def installed_host() -> PluginHost:
 def names_run(name: str) -> bool:
     """Whether a command's argument is the folder of a run, and not a backend beside which a folder of its name lies."""
     folder = Path(name)
-    return folder.is_dir() and ((folder / "run.json").exists() or name not in installed_host().backends)
+    return folder.is_dir() and ((folder / RUN_JSON).exists() or name not in installed_host().backends)
 
 
 def ask(

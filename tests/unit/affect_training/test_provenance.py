@@ -8,15 +8,7 @@ import pytest
 import torch
 from affect_training import provenance
 from affect_training.data import FaceData, Split
-from affect_training.provenance import (
-    Normalisation,
-    array_sha256,
-    data_set,
-    git_commit,
-    init_sha256,
-    package_versions,
-    replaced,
-)
+from affect_training.provenance import Normalisation, array_sha256, git_commit, init_sha256, package_versions
 
 
 def test_normalisation_centres_and_scales(faces: FaceData) -> None:
@@ -81,18 +73,6 @@ def test_initial_weights_from_nowhere_have_no_sha256(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for init in ("none", "imagenet", "imagenet:a1_in1k", f"imagenet:{tmp_path / 'gone'}"):
         assert init_sha256(init, ("imagenet",)) is None
-
-
-def test_what_was_replaced_is_named_and_what_is_not_known_is_not() -> None:
-    before = {"votes": "1", "initial weights": "2", "teacher 1": "3"}
-    assert replaced(before, {"votes": "9", "initial weights": "2", "teacher 2": "4"}) == ["votes"]
-    assert replaced({}, {"votes": "9"}) == []
-
-
-def test_a_data_set_is_told_by_kind_and_name(faces: FaceData) -> None:
-    assert data_set(faces, ()) == {"kind": "fer2013", "name": None, "aux": []}
-    named = FaceData(faces.splits, faces.blank, faces.sha256, "folders", Path("/a/raf"))
-    assert data_set(named, ("web",)) == {"kind": "folders", "name": "raf", "aux": ["web"]}
 
 
 # The commit

@@ -1,43 +1,78 @@
 import json
-import re
-import shutil
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from affect_training import module, run
-from affect_training.run import open_run
-from affect_training.storage import read_checkpoint, save_tensors
-from support.runs import differing, facts, log, quiet, weights, write_aux
-from support.tiny import TINY, install_tiny, tiny_faces, tiny_split
+from affect_training import run
+from affect_training.data import FaceData
+from affect_training.run_record import DataSet, RunRecord
+from support.runs import RESULTS, facts, quiet, record
 
-from affect.errors import CheckpointError, MediaError
-from affect.inference.device import Device
+from affect.errors import CheckpointError, MediaError, SettingsError
 
 from .conftest import Start, start_again
 
+KEYS = [
+    "architecture",
+    "config",
+    "data_set",
+    "data_sha256",
+    "inputs_sha256",
+    "faces",
+    "faces_trained_on",
+    "blank_dropped",
+    "packages",
+    "git_commit",
+    "device",
+    "processes",
+    "aux",
+    "earlier",
+]
 
-def test_tensorboard_has_the_loss_of_some_steps_and_the_figures_of_all_epochs(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
-
-    monkeypatch.setattr(module, "LOG_STEPS", 3)
-    monkeypatch.setattr(run, "LOG_STEPS", 3)
-    one = start()
-    one.fit(quiet)
-    events = event_accumulator.EventAccumulator(str(one.folder / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("loss")] == [2, 5, 8, 11]
-    for name in ("lr", "train_loss", "public_loss", "public_accuracy", "public_macro_recall"):
-        found = [(event.step, event.value) for event in events.Scalars(name)]
-        assert found == [(int(row["epoch"]), pytest.approx(float(row[name]))) for row in log(one)]
+# The file
 
 
-def test_the_provenance_is_written(start: Start) -> None:
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    of = DataSet(kind="folders", name=os.fsdecode(b"caf\xe9"), aux=["web"])
+    one = record(data_set=of, inputs_sha256={"votes": "1"}, aux="/a/Gef\u00fchle", git_commit=None)
+    one.save(tmp_path)
+    assert RunRecord.read(tmp_path) == one
+    text = (tmp_path / "run.json").read_text("ascii")
+    assert list(json.loads(text)) == KEYS
+    assert text == json.dumps(json.loads(text), indent=2) + "\n"
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in RESULTS.glob("*/run.json")), ids=lambda path: path.name
+)
+def test_records_of_all_versions_are_read_and_nothing_is_added(folder: Path) -> None:
+    found = RunRecord.read(folder)
+    assert json.dumps(found.model_dump(exclude_unset=True), indent=2) + "\n" == (folder / "run.json").read_text("utf-8")
+
+
+def test_what_only_another_version_knows_is_kept(tmp_path: Path) -> None:
+    written = {**record().model_dump(), "data_set": {"kind": "list", "rows": 3}, "host": "here"}
+    (tmp_path / "run.json").write_text(json.dumps(written))
+    assert RunRecord.read(tmp_path).model_dump(exclude_unset=True) == written
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b"\xff"])
+def test_what_is_no_record_is_refused_by_its_folder(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}: not the folder of a run \(.+\)$"):
+        RunRecord.read(tmp_path)
+
+
+# What a run notes
+
+
+def test_a_run_notes_what_it_was_given_and_what_trains_it(start: Start) -> None:
     one = start(epochs=2)
     one.fit(quiet, stop_after=1)
     found = facts(one)
+    assert list(found) == KEYS
     assert found["architecture"] == "support.tiny:Tiny"
     assert found["config"] == json.loads(one.config.model_dump_json())
     assert found["config"]["train"]["seed"] == 5
@@ -50,7 +85,7 @@ def test_the_provenance_is_written(start: Start) -> None:
     assert found["device"].endswith("float32")
 
 
-def test_the_provenance_keeps_what_trained_the_epochs_before(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_record_keeps_what_trained_the_epochs_before(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     start().fit(quiet, stop_after=1)
     start_again(start).fit(quiet, stop_after=1)  # the same commit
     one = start_again(start)
@@ -61,61 +96,49 @@ def test_the_provenance_keeps_what_trained_the_epochs_before(start: Start, monke
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{"])
-def test_a_lost_provenance_is_written_anew(start: Start, text: str) -> None:
+def test_a_lost_record_is_written_anew(start: Start, text: str) -> None:
     start().fit(quiet, stop_after=1)
     one = start_again(start)
     (one.folder / "run.json").write_text(text)
-    with pytest.raises(CheckpointError, match="not the folder of a run"):
-        open_run(one.folder, tiny_faces(), one.device)
     one.fit(quiet)
     assert facts(one)["data_sha256"] == "0" * 64
 
 
-def test_a_run_is_opened_by_its_folder(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    install_tiny(monkeypatch)
-    one = start(spec=TINY, epochs=1, tables={"model": {"width": 2}})
-    one.fit(quiet)
-    opened = open_run(one.folder, tiny_faces(), one.device)
-    assert (opened.config, opened.state, opened.spec) == (one.config, one.state, TINY)
-    assert not differing(dict(opened.best().state_dict()), weights(one, "best.ckpt"))
+def test_a_data_set_is_told_by_kind_and_name(faces: FaceData) -> None:
+    assert DataSet.of(faces, ()) == DataSet(kind="fer2013", name=None, aux=[])
+    named = FaceData(faces.splits, faces.blank, faces.sha256, "folders", Path("/a/raf"))
+    assert DataSet.of(named, ("web",)) == DataSet(kind="folders", name="raf", aux=["web"])
 
 
-def test_a_run_is_opened_without_what_it_was_trained_on(
-    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    install_tiny(monkeypatch)
-    write_aux(tmp_path / "aux" / "more", tiny_split(10, 9))
-    one = start(spec=TINY, aux=tmp_path / "aux", epochs=1, tables={"data": {"aux": ["more"]}})
-    one.fit(quiet)
-    shutil.rmtree(tmp_path / "aux")
-    opened = open_run(one.folder, tiny_faces(), one.device)
-    assert not differing(dict(opened.best().state_dict()), weights(one, "best.ckpt"))
-    with pytest.raises(MediaError, match="expected an auxiliary set 'more', got nothing"):
-        _ = opened.training
+def test_inputs_of_before_are_kept() -> None:
+    before = record(inputs_sha256={"votes": "1", "teacher 1": "2"})
+    assert record(inputs_sha256={"votes": "1", "initial weights": "3"}).after(before, 4).inputs_sha256 == {
+        "votes": "1",
+        "teacher 1": "2",
+        "initial weights": "3",
+    }
 
 
-def test_a_folder_without_a_run_is_an_error(tmp_path: Path, cpu: Device) -> None:
-    with pytest.raises(CheckpointError, match=r"not the folder of a run .*run\.json"):
-        open_run(tmp_path, tiny_faces(), cpu)
+# What must stay
 
 
-def test_the_best_epoch_is_that_of_its_weights(start: Start) -> None:
-    one = start()
-    one.fit(quiet)
-    saved = read_checkpoint(one.folder / "best.ckpt", "network")
-    assert saved["epoch"] == one.state.best_epoch
-    save_tensors({**saved, "epoch": 9}, one.folder / "best.ckpt")  # killed before last.ckpt was written
-    one.best()
-    assert one.state.best_epoch == 9
+def test_a_run_is_judged_on_its_own_data() -> None:
+    record().check_data(Path("here"), "0" * 64)
+    told = "here was trained on data with sha256 0{16}…, this is 1{16}…; name the data of the run"
+    with pytest.raises(MediaError, match=told):
+        record().check_data(Path("here"), "1" * 64)
 
 
-def test_a_person_sees_epoch_and_time_left(
-    start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("affect_training.run.is_interactive", lambda: True)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    start(epochs=2).fit(quiet)
-    shown = capfd.readouterr().out
-    assert "Epoch 1/1" in shown
-    assert "4/4" in shown
-    assert re.search(r"\d:\d\d:\d\d", shown)
+@pytest.mark.parametrize(("sha256", "faces"), [("1" * 64, 64), ("0" * 64, 63)])
+def test_a_run_goes_on_with_the_same_faces(sha256: str, faces: int) -> None:
+    record().check_faces(Path("here"), "0" * 64, 64)
+    told = rf"here/run\.json: the run was begun with 64 faces .*, this is {faces} of {sha256[:16]}…"
+    with pytest.raises(SettingsError, match=told):
+        record().check_faces(Path("here"), sha256, faces)
+
+
+def test_inputs_that_were_replaced_are_named_and_what_is_not_known_is_not() -> None:
+    before = record(inputs_sha256={"votes": "1", "initial weights": "2", "teacher 1": "3"})
+    record().check_inputs(Path("here"), {"votes": "9"})
+    with pytest.raises(SettingsError, match=r"here/run\.json: .* contents of: votes; .*--fresh"):
+        before.check_inputs(Path("here"), {"votes": "9", "initial weights": "2", "teacher 2": "4"})

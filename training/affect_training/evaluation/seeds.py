@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from affect.errors import MediaError, SettingsError
+from affect.errors import CheckpointError, MediaError, SettingsError
 from affect_training.evaluation.significance import MeanSd, mean_sd
+from affect_training.run_record import RUN_JSON, RunRecord
 from affect_training.selection import is_over, selection_score, watched
 
 REPORTED = (
@@ -102,12 +103,15 @@ def _from_json(path: Path) -> Figures:
 
 
 def _from_run(folder: Path) -> Figures:
-    facts = _read_json(folder / "run.json")
-    log = folder / "log.csv"
+    try:
+        record = RunRecord.read(folder)
+    except CheckpointError as exc:
+        place = folder / RUN_JSON
+        raise MediaError(f"{place}: expected a run folder or the JSON of `affect-train evaluate`: {exc}") from exc
+    config, log = record.config, folder / "log.csv"
     try:
         with log.open(newline="", encoding="utf-8") as file:
             rows = [{key: float(text) for key, text in row.items()} for row in csv.DictReader(file)]
-        config = facts["config"]
         best = max(rows, key=lambda row: _score(row, config["train"]))
         unfinished = _unfinished(rows, config["train"])
     except FileNotFoundError:
@@ -116,13 +120,12 @@ def _from_run(folder: Path) -> Figures:
         raise MediaError(f"{log}: expected at least one epoch with the columns {', '.join(LOGGED)}: {exc}") from exc
     values = {name: best[column] for column, name in LOGGED.items() if column in best}
     values["best_epoch"] = best["epoch"]
-    faces = facts.get("faces")
     return Figures(
         name=str(folder),
         split="PublicTest",
         tta="none",
-        data_sha256=facts.get("data_sha256"),
-        n=faces.get("PublicTest") if isinstance(faces, dict) else None,
+        data_sha256=record.data_sha256,
+        n=record.faces.get("PublicTest"),
         limit=None,
         values=values,
         settings=_flat(config),

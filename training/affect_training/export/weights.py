@@ -1,7 +1,6 @@
 """From a run to what the service loads: safetensors, sidecar, and the predictions on PublicTest."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import nn
 
-from affect.errors import MediaError, SettingsError
+from affect.errors import SettingsError
 from affect.inference.checkpoint import InputSpec, Metric, Sidecar, save_checkpoint, weights_bytes
 from affect.labels import EMOTIONS
 from affect.vision.geometry import FER2013_CROP
@@ -21,12 +20,13 @@ from affect_training.data import SIDE, Split
 from affect_training.evaluation import metrics
 from affect_training.evaluation.calibration import calibrated, cross_fitted, fit_calibration
 from affect_training.predict import predict_logits
+from affect_training.run_record import DataSet, RunRecord
 
 if TYPE_CHECKING:
     from affect_training.run import Run
 
 FER2013 = ("fer2013", "icml")
-"""Kinds of data (`data_set` of run.json) that are FER2013; runs from before that was written down had no other."""
+"""Kinds of data that are FER2013."""
 DATA = "FER2013 (Goodfellow et al. 2013) Training split; selected on PublicTest. Research licence of the data set."
 LICENCE = "MIT for the weights file; FER2013 itself is for research"
 SPLIT = "PublicTest"
@@ -48,15 +48,15 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
     Raises:
         MediaError: The run was trained on other data than it was opened with.
         SettingsError: The run was trained on other data than FER2013, and `data` does not say what they are.
-        CheckpointError: The run has no best epoch yet, or a file cannot be written; what was there is intact.
+        CheckpointError: The run has no record or no best epoch yet, or a file cannot be written; what was there is
+            intact.
     """
-    facts = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
-    if facts["data_sha256"] != run.data.sha256:
-        raise MediaError(
-            f"{run.folder} was trained on data with sha256 {facts['data_sha256'][:16]}…, this is "
-            f"{run.data.sha256[:16]}…; name the data of the run"
-        )
-    described = {"data": data_of(run.config, facts, data), "licence": licence or licence_of(run.config, facts)}
+    record = RunRecord.read(run.folder)
+    record.check_data(run.folder, run.data.sha256)
+    described = {
+        "data": data_of(run.config, record.data_set, data),
+        "licence": licence or licence_of(run.config, record.data_set),
+    }
     model = run.best()
     dtype = store_as(model)
     split = run.validation
@@ -86,7 +86,7 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
         power=round(calibration.power, 4),
         metrics=figures_of(logits, split),
         training={
-            **without_places(facts),
+            **without_places(record),
             "best_epoch": run.state.best_epoch,
             "epochs": run.state.epoch,
             "minutes": round(run.state.seconds / 60, 1),
@@ -150,19 +150,19 @@ def figures_of(logits: metrics.Floats, split: Split) -> dict[str, Metric]:
     }
 
 
-def data_of(config: RunConfig, facts: Mapping[str, Any], about: str | None = None) -> str:
+def data_of(config: RunConfig, data_set: DataSet | None, about: str | None = None) -> str:
     """Say what the weights of a run have seen.
 
     Args:
         config: Of the run.
-        facts: Its run.json.
+        data_set: Of its record; None is FER2013.
         about: What the user says of the data and their licence. Of FER2013 it replaces our own words; of other data it
             is what we know beside the name.
 
     Raises:
         SettingsError: Other data than FER2013, and nothing is said about them.
     """
-    name = _foreign(facts)
+    name = _foreign(data_set)
     if about and name is None:
         return about
     if name is not None and not about:
@@ -181,9 +181,9 @@ def data_of(config: RunConfig, facts: Mapping[str, Any], about: str | None = Non
     return " ".join(parts)
 
 
-def licence_of(config: RunConfig, facts: Mapping[str, Any]) -> str:
+def licence_of(config: RunConfig, data_set: DataSet | None) -> str:
     """Say under which terms the weights of a run are, as far as the run can know."""
-    name = _foreign(facts)
+    name = _foreign(data_set)
     foreign = [
         *([f"the faces of {name}"] if name is not None else []),
         *(["the auxiliary sets"] if config.data.aux else []),
@@ -194,19 +194,19 @@ def licence_of(config: RunConfig, facts: Mapping[str, Any]) -> str:
     return ours + (f"; {' and '.join(foreign)} have terms of their own" if foreign else "")
 
 
-def _foreign(facts: Mapping[str, Any]) -> str | None:
+def _foreign(data_set: DataSet | None) -> str | None:
     """Return the name of the data set when it is not FER2013."""
-    data_set = facts.get("data_set") or {}
-    kind = data_set.get("kind", FER2013[0])
-    return None if kind in FER2013 else _bare(str(data_set.get("name") or kind))
+    if data_set is None or data_set.kind in FER2013:
+        return None
+    return _bare(data_set.name or data_set.kind)
 
 
-def without_places(facts: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where things lie on the machine of the run: the sidecar travels."""
+def without_places(record: RunRecord) -> dict[str, Any]:
+    """Return the facts of a run but for where things lie on its machine: the sidecar travels."""
+    facts = record.model_dump(exclude={"aux"}, exclude_unset=True)  # what an older run did not note is not made up
     config = facts["config"]
     train = {**config["train"], "teacher": [_bare(name) for name in config["train"].get("teacher", [])]}
-    kept = {key: value for key, value in facts.items() if key != "aux"}
-    return {**kept, "config": {**config, "init": _bare(config.get("init", "none")), "train": train}}
+    return {**facts, "config": {**config, "init": _bare(config.get("init", "none")), "train": train}}
 
 
 def _bare(place: str) -> str:

@@ -1,6 +1,5 @@
 """Who is judged: a run's best weights or a backend, its answers on a split, and everything known of it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from affect_training.evaluation.report import FITTED_ON, cross_fitted
 from affect_training.report.facts import Answers, CardFacts, find_facts, with_evaluations
 from affect_training.report.further import Further
 from affect_training.report.history import Epoch, read_log
+from affect_training.run_record import RunRecord
 from affect_training.teachers import installed_host, names_run
 
 
@@ -113,20 +113,16 @@ def _of_run(
 
     run = open_run(folder, data, Device(device))
     split = _faces(run.data, split_name)
-    kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if kept["data_sha256"] != data.sha256:
-        raise MediaError(
-            f"{folder} was trained on data with sha256 {kept['data_sha256'][:16]}…, this is {data.sha256[:16]}…; name "
-            "the data of the run"
-        )
-    seen = data_of(run.config, kept, about)
+    record = RunRecord.read(folder)
+    record.check_data(folder, data.sha256)
+    seen = data_of(run.config, record.data_set, about)
     model = run.best()
     store_as(model)  # what `export` writes, and the sha256 names
     chosen = predict_logits(model, run.validation, run.normalise, run.device)
     calibration = fit_calibration(chosen, run.validation.labels)
     logits = chosen if split_name == FITTED_ON else predict_logits(model, split, run.normalise, run.device)
     training = {
-        **without_places(kept),
+        **without_places(record),
         "best_epoch": run.state.best_epoch,
         "epochs": run.state.epoch,
         "minutes": round(run.state.seconds / 60, 1),
@@ -141,7 +137,7 @@ def _of_run(
         weights_sha256=exported_sha256(model),
         place=folder,
         data=seen,
-        licence=licence_of(run.config, kept),
+        licence=licence_of(run.config, record.data_set),
         training=training,
         metrics=figures_of(chosen, run.validation),
         recipe=run.spec,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from affect_training.evaluation.seeds import read_figures, summarise
+from support.runs import record
 
 from affect.errors import MediaError, SettingsError
 
@@ -13,7 +14,7 @@ HEADER = "epoch,lr,train_loss,public_loss,public_accuracy,public_macro_recall,se
 def run(folder: Path, rows: str, *, select: str = "accuracy", data: str = "aa", **train: Any) -> Path:
     folder.mkdir()
     config = {"recipe": "tiny", "model": {}, "train": {"select": select, "epochs": rows.count("\n"), **train}}
-    (folder / "run.json").write_text(json.dumps({"config": config, "data_sha256": data}))
+    record(config=config, data_sha256=data).save(folder)
     (folder / "log.csv").write_text(HEADER + rows)
     return folder
 
@@ -28,7 +29,7 @@ def test_a_run_is_told_by_its_best_epoch(tmp_path: Path) -> None:
     rows = "1,.1,2,1.5,.40,.30,9\n2,.1,2,1.2,.60,.40,18\n3,.1,2,1.1,.59,.50,27\n4,.1,2,1.3,.60,.1,30\n"
     found = read_figures(run(tmp_path / "a", rows))
     assert found.values == {"accuracy": 0.6, "macro_recall": 0.4, "loss": 1.2, "best_epoch": 2}
-    assert (found.split, found.tta, found.data_sha256) == ("PublicTest", "none", "aa")
+    assert (found.split, found.tta, found.data_sha256, found.n) == ("PublicTest", "none", "aa", 21)
     balanced = read_figures(run(tmp_path / "b", rows, select="balanced"))
     assert balanced.values["best_epoch"] == 3
 
@@ -101,6 +102,9 @@ def test_a_run_counts_once(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused_by_name(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
+    with pytest.raises(MediaError, match=r"run\.json: expected a run folder"):
+        read_figures(empty)
+    (empty / "run.json").write_text("{}")
     with pytest.raises(MediaError, match=r"run\.json: expected a run folder"):
         read_figures(empty)
     unlogged = run(tmp_path / "unlogged", "")

@@ -11,6 +11,7 @@ from affect_training.evaluation import calibration, metrics
 from affect_training.export.weights import data_of, export, exported_sha256, licence_of, store_as
 from affect_training.predict import predict_logits
 from affect_training.run import Run
+from affect_training.run_record import DataSet
 from safetensors.numpy import load_file
 from support.tiny import Tiny
 
@@ -119,18 +120,16 @@ def test_weights_that_float16_cannot_hold_are_stored_as_float32() -> None:
 def test_data_and_licence_name_what_came_from_elsewhere() -> None:
     train = TrainConfig(epochs=1, batch_size=1, lr=0.1)
     plain = RunConfig(recipe="tiny", train=train)
-    assert data_of(plain, {}) == data_of(
-        plain.model_copy(update={"model": {"width": 8}}), {"data_set": {"kind": "icml"}}
-    )
-    assert "terms of their own" not in licence_of(plain, {})
+    assert data_of(plain, None) == data_of(plain.model_copy(update={"model": {"width": 8}}), DataSet(kind="icml"))
+    assert "terms of their own" not in licence_of(plain, None)
     taught = train.model_copy(update={"teacher": ("/home/someone/big.safetensors", "cnn")})
     rich = RunConfig(
         recipe="tiny", init="face-api:/home/someone/net", data=DataConfig(votes=True, aux=("kdef",)), train=taught
     )
-    assert "/home" not in data_of(rich, {})
+    assert "/home" not in data_of(rich, None)
     for part in ("FER+", "kdef", "big.safetensors, cnn", "face-api:net"):
-        assert part in data_of(rich, {})
-    assert "auxiliary sets and the starting weights and the teachers have terms" in licence_of(rich, {})
+        assert part in data_of(rich, None)
+    assert "auxiliary sets and the starting weights and the teachers have terms" in licence_of(rich, None)
 
 
 def test_other_data_than_fer2013_are_named_and_want_words(tiny_run: Run, tmp_path: Path) -> None:
@@ -149,8 +148,8 @@ def test_other_data_than_fer2013_are_named_and_want_words(tiny_run: Run, tmp_pat
 
 def test_auxiliary_sets_are_named_beside_other_data(tiny_run: Run) -> None:
     config = tiny_run.config.model_copy(update={"data": DataConfig(aux=("kdef", "jaffe"))})
-    facts = {"data_set": {"kind": "list", "name": "list.csv", "aux": ["kdef", "jaffe"]}}
-    assert data_of(config, facts, "our own") == "list.csv: our own. Auxiliary faces: kdef, jaffe."
+    listed = DataSet(kind="list", name="list.csv", aux=["kdef", "jaffe"])
+    assert data_of(config, listed, "our own") == "list.csv: our own. Auxiliary faces: kdef, jaffe."
 
 
 def test_the_sum_of_an_export_is_known_before_it_is_written(tiny_run: Run, tmp_path: Path) -> None:
