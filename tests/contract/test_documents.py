@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 from affect_training.cli.models import models
+from affect_training.data.lists import find_list
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
@@ -175,3 +176,13 @@ def test_calibrated_backends_are_calibrated(name: str) -> None:
     assert max(figures["ece"].value, figures["ece_half"].value) < 0.03
     single = json.loads((MODELS / "figures" / f"{name}.single.json").read_text("utf-8"))
     assert single["nll_cross_fitted"] == pytest.approx(figures["nll"].value, abs=2e-3)
+
+
+def test_the_list_of_the_data_page_is_one_that_is_read(tmp_path: Path) -> None:
+    page = (DOCS / "data.md").read_text(encoding="utf-8")
+    (tmp_path / "faces.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    found = find_list(tmp_path)
+    assert found is not None
+    assert found.labels.own == {"joy": "happy", "contempt": "ignore"}
+    assert (found.table.files["val.csv"], found.table.group) == ("PublicTest", "skin_tone")
+    assert set(type(found.table).model_fields) - found.table.model_fields_set == {"split_of_prefix", "ending"}

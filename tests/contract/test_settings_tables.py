@@ -2,11 +2,11 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from affect_ensemble.plugin import EnsembleSettings
 from pydantic import BaseModel
+from support.documents import DOCS, table, tables
 
 from affect.labels import EMOTIONS, STATES, Emotion
 from affect.settings import PluginSettings, Settings
@@ -14,7 +14,6 @@ from affect.settings.learner import EventSettings, FittedSettings, HmmSettings, 
 from affect.settings.load import leaves
 from affect.settings.vision import HaarSettings, MtcnnSettings, YunetSettings
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 HMM, CIRCUMPLEX, EVENTS = HmmSettings(), LearnerSettings().circumplex, EventSettings()
 
 # Rows that show no default of their own. All but `learner.fit`, which has none, point to tables compared below.
@@ -31,23 +30,6 @@ POINTERS = {
     "learner.events.timing": "see the next table",
 }
 UNITS = {"learner.max_yaw": " degrees", "plugins.fitted.person_prior": " observations"}
-
-
-def tables(page: str) -> list[list[list[str]]]:
-    """Return a page's tables as rows of cells, the header first."""
-    found: list[list[list[str]]] = [[]]
-    for line in (DOCS / page).read_text("utf-8").splitlines():
-        if line.startswith("|"):
-            found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
-        elif found[-1]:
-            found.append([])
-    return [[table[0], *table[2:]] for table in found if table]
-
-
-def table(page: str, *header: str) -> list[list[str]]:
-    """Return the rows of the one table whose header begins so."""
-    (found,) = [rows for first, *rows in tables(page) if tuple(first[: len(header)]) == header]
-    return found
 
 
 def keys(cell: str) -> list[str]:

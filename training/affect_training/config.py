@@ -1,5 +1,6 @@
 """What a training run is: the recipe's defaults, changed by a run file and by `--set`, and nothing else."""
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -74,6 +75,9 @@ class TrainConfig(BaseModel):
     stop_epochs: int = Field(default=0, ge=0, description="Epochs without progress until the end; 0 = never.")
     watch: Literal["loss", "accuracy"] = Field(
         default="loss", description="Whose progress on PublicTest early stopping and the plateau schedule look for."
+    )
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="Of convolutions and dense layers; auto: bfloat16 where the machine is fast at it."
     )
     # Optimiser
     optimizer: Literal["sgd", "adam", "adamw", "radam"] = Field(default="sgd", description="As torch has them.")
@@ -173,16 +177,23 @@ def run_config(recipe: RecipeSpec, *tables: Mapping[str, Any]) -> RunConfig:
 
 
 def read_run_file(path: Path) -> dict[str, Any]:
-    """Read a run file (TOML with `recipe` and the tables model, data, augment, train).
+    """Read a run file: `recipe`, `init` and the tables model, data, augment, train.
+
+    Args:
+        path: TOML; or, named `.json`, what `--dry-run` prints, or the `run.json` of a run, whose `config` is read.
 
     Raises:
-        SettingsError: Not TOML, or no recipe named.
+        SettingsError: Neither, or no recipe named.
     """
+    written_as_json = path.suffix == ".json"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        text = path.read_text(encoding="utf-8-sig")
+        table = json.loads(text) if written_as_json else tomllib.loads(text)
+    except (OSError, ValueError) as exc:  # both decoders' errors are ValueErrors
         raise SettingsError(f"{path}: {exc}") from exc
-    if "recipe" not in table:
+    if written_as_json and isinstance(table, dict):
+        table = table.get("config", table)
+    if not isinstance(table, dict) or "recipe" not in table:
         raise SettingsError(f'{path}: expected a line `recipe = "NAME"`')
     return table
 

@@ -33,7 +33,7 @@ def find_kept(folder: Path, epoch: int) -> Path:
     """
     place = kept_epoch(folder, epoch)
     if not all((place / name).exists() for name in FILES):
-        kept = ", ".join(map(str, _epochs(folder))) or "none; train with --keep N"
+        kept = ", ".join(map(str, kept_epochs(folder))) or "none; train with --keep N"
         raise SettingsError(f"{folder}: epoch {epoch} was not kept; kept are: {kept}")
     return place
 
@@ -48,10 +48,11 @@ def go_back(folder: Path, epoch: int) -> None:
     place = find_kept(folder, epoch)
     for name in FILES:
         link_or_copy(place / name, folder / name)
-    for later in _epochs(folder):
+    for later in kept_epochs(folder):
         if later > epoch:
             shutil.rmtree(kept_epoch(folder, later))
 
 
-def _epochs(folder: Path) -> list[int]:
+def kept_epochs(folder: Path) -> list[int]:
+    """Return which epochs are kept in the folder of a run, in order."""
     return sorted(int(path.name) for path in (folder / "epochs").glob("*") if path.name.isdecimal())

@@ -13,6 +13,7 @@ from torch import nn
 from affect.errors import CheckpointError, SettingsError
 from affect.inference.from_weights import build_network
 from affect.registry import RecipeSpec
+from affect_training.config import RunConfig
 
 BACKBONE = "backbone"
 """Scheme of recipes whose backbone alone may be read from a file."""
@@ -70,10 +71,19 @@ def check_init(spec: RecipeSpec, init: str) -> None:
         return
     if BACKBONE in spec.inits and path.is_file():
         return
-    known = ", ".join(
-        ["none", "FILE.safetensors", *spec.inits, *([f"{BACKBONE}:FILE"] if BACKBONE in spec.inits else [])]
-    )
+    known = ", ".join(["none", "FILE.safetensors", *(f"{scheme}[:PLACE]" for scheme in spec.inits)])
     raise SettingsError(f"--init {init}: recipe {spec.name!r} knows {known}")
+
+
+def check_network(spec: RecipeSpec, config: RunConfig) -> None:
+    """See that a recipe's network can be built as a run wants it, and that it knows the run's kind of start.
+
+    Raises:
+        SettingsError: It does not, or an argument of the network is unknown or out of range.
+    """
+    check_init(spec, config.init)
+    with torch.device("meta"):  # shapes alone
+        build_model(spec.architecture, config.model)
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> int:

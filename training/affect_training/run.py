@@ -5,7 +5,6 @@ of an unbroken one. Selection looks at PublicTest only.
 """
 
 import json
-import shutil
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -36,6 +35,7 @@ from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
 from affect_training.processes import SameEpoch, check_gpus, cluster, is_first_process
 from affect_training.provenance import Normalisation, array_sha256, git_commit, init_sha256, package_versions
+from affect_training.run_folder import check_not_lost, empty_folder
 from affect_training.run_record import DataSet, RunRecord
 from affect_training.selection import is_over
 from affect_training.storage import UnwrittenError, alone, read_checkpoint, save_text
@@ -86,11 +86,18 @@ class Run:
         self.validation = self.data.split("PublicTest")
         self.normalise = Normalisation.of(self.data.split("Training"), self.config.data.normalise)
         self.model = build_model(self.spec.architecture, self.config.model)
+        if self.config.train.precision != "auto":
+            self.device = Device(self.device.name, self.config.train.precision)
 
     @property
     def training(self) -> Split:
         """The faces it trains on; put together when first asked for, as only training needs them."""
         return self._training_set().split
+
+    @property
+    def made_of(self) -> dict[str, int]:
+        """Where they come from, as in `TrainingSet`."""
+        return self._training_set().made_of
 
     @property
     def finished(self) -> bool:
@@ -106,10 +113,11 @@ class Run:
 
         Raises:
             CheckpointError: The checkpoint is corrupt, or its weights do not fit the network.
-            SettingsError: It is of a run with other settings, or this epoch was not kept.
+            SettingsError: It is of a run with other settings, this epoch was not kept, or the checkpoint is lost.
         """
         path = (find_kept(self.folder, epoch) if epoch else self.folder) / "last.ckpt"
         if not path.exists():
+            check_not_lost(self.folder)
             return False
         saved = read_checkpoint(path, "affect")
         try:
@@ -145,11 +153,11 @@ class Run:
             SettingsError: The run was begun with other data, votes, auxiliary faces, initial weights or teachers; or
                 its processes do not go on from the same epoch, or are more than there are GPUs.
         """
+        before = self._before()
         if self.finished or stop_after == 0:
             return
         check_gpus(self.device, self.devices)
         self._check_size()
-        before = self._before()
         targets, inputs = self._given(before)
         if self._resume_from is None:
             self._start()
@@ -320,7 +328,8 @@ class Run:
             before = RunRecord.read(self.folder)
         except CheckpointError:
             return None
-        before.check_faces(self.folder, self.data.sha256, len(self.training))
+        # A finished run trains on nothing any more: its faces need not be put together to be counted.
+        before.check_faces(self.folder, self.data.sha256, None if self.finished else len(self.training))
         return before
 
     def _open_folder(self, before: RunRecord | None, inputs: dict[str, str]) -> None:
@@ -329,10 +338,7 @@ class Run:
         if self._resume_from is not None and self._resume_from.parent != self.folder:
             go_back(self.folder, self.state.epoch)
         if self._resume_from is None:
-            for name in ("last.ckpt", "best.ckpt", "log.csv", "nan-batch.json"):
-                (self.folder / name).unlink(missing_ok=True)
-            for name in ("tensorboard", "epochs"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+            empty_folder(self.folder)
         record = RunRecord(
             architecture=self.spec.architecture,
             config=self.config.model_dump(mode="json"),
@@ -341,6 +347,7 @@ class Run:
             inputs_sha256=inputs,
             faces={name: len(split) for name, split in self.data.splits.items()},
             faces_trained_on=len(self.training),
+            made_of=self.made_of,
             blank_dropped=self.data.blank,
             packages=package_versions(),
             git_commit=git_commit(),

@@ -48,6 +48,7 @@ class RunRecord(BaseModel):
     inputs_sha256: dict[str, str] = Field(default_factory=dict, description="Of what was given beside the data.")
     faces: dict[str, int] = Field(description="By split.")
     faces_trained_on: int | None = Field(default=None, description="With those of the auxiliary sets.")
+    made_of: dict[str, int] | None = Field(default=None, description="Where those come from: `TrainingSet`.")
     blank_dropped: dict[str, int] = Field(description="Blank images, by split.")
     packages: dict[str, str] = Field(description="Versions.")
     git_commit: str | None = Field(description="None outside a checkout.")
@@ -103,16 +104,17 @@ class RunRecord(BaseModel):
                 "data of the run"
             )
 
-    def check_faces(self, folder: Path, sha256: str, faces: int) -> None:
-        """See that the run in a folder goes on with the data and the number of faces it was begun with.
+    def check_faces(self, folder: Path, sha256: str, faces: int | None) -> None:
+        """See that the run in a folder goes on with the data and the number of faces (None: any) it was begun with.
 
         Raises:
             SettingsError: They are others.
         """
-        if (self.data_sha256, self.faces_trained_on) != (sha256, faces):
+        if self.data_sha256 != sha256 or faces not in (None, self.faces_trained_on):
             raise SettingsError(
                 f"{folder / RUN_JSON}: the run was begun with {self.faces_trained_on} faces of data with sha256 "
-                f"{self.data_sha256[:16]}…, this is {faces} of {sha256[:16]}…; name the same data, or --fresh"
+                f"{self.data_sha256[:16]}…, this is {'' if faces is None else f'{faces} of '}{sha256[:16]}…; name the "
+                "same data, or --fresh"
             )
 
     def check_inputs(self, folder: Path, inputs: Mapping[str, str]) -> None:

@@ -220,5 +220,5 @@ def test_a_file_of_a_backbone_needs_no_scheme_before_it(tmp_path: Path) -> None:
 
 
 def test_a_start_that_is_unknown_is_told_how_a_file_is_named() -> None:
-    with pytest.raises(SettingsError, match=r"knows none, FILE\.safetensors, backbone, backbone:FILE"):
+    with pytest.raises(SettingsError, match=r"knows none, FILE\.safetensors, backbone\[:PLACE\]"):
         initialise(TinyHeads(), BODY, "nowhere.pth")

@@ -36,9 +36,7 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
     Raises:
         SettingsError: There is no such part, a part cannot be built so, or none knows the start; names the part.
     """
-    import torch
-
-    from affect_training.network import build_model, check_init
+    from affect_training.network import check_network
 
     for table in changes:
         for name, own in table.get("parts", {}).items():
@@ -56,9 +54,7 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
         start = {"init": given["init"]} if "init" in given else {}
         try:
             config = run_config(recipe, start, *shared, own, *alone)
-            check_init(recipe, config.init)
-            with torch.device("meta"):
-                build_model(recipe.architecture, config.model)
+            check_network(recipe, config)
         except AffectError as exc:
             raise SettingsError(f"{spec.name}, part {name}: {exc.message}") from exc
         found.append(Part(name, recipe, config))

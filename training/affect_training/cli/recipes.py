@@ -30,8 +30,6 @@ def show(recipe: str) -> None:
         click.echo(f"equal vote of its parts, test-time views: {spec.views}")
         click.echo(json.dumps({name: dict(part) for name, part in spec.parts.items()}, indent=2))
         return
-    click.echo(
-        f"architecture: {spec.architecture}\ninit: none, FILE.safetensors{''.join(f', {s}' for s in spec.inits)}; "
-        f"{spec.init} by default"
-    )
+    starts = ", ".join(["none", "FILE.safetensors", *(f"{scheme}[:PLACE]" for scheme in spec.inits)])
+    click.echo(f"architecture: {spec.architecture}\ninit: {starts}; {spec.init} by default")
     click.echo(json.dumps(run_config(spec).model_dump(mode="json"), indent=2))

@@ -16,10 +16,13 @@ class TrainingSet:
     Attributes:
         split: The faces; batches hold indices into it.
         aux_sha256: {auxiliary set: of what was read}.
+        made_of: Faces by where they come from: `Training`, then what `auxiliary`, `leaks` and `balance` added or, below
+            0, dropped.
     """
 
     split: Split
     aux_sha256: dict[str, str] = field(default_factory=dict)
+    made_of: dict[str, int] = field(default_factory=dict)
 
 
 def training_set(data: FaceData, config: RunConfig, aux: Path | None = None, cache: Path | None = None) -> TrainingSet:
@@ -36,6 +39,7 @@ def training_set(data: FaceData, config: RunConfig, aux: Path | None = None, cac
         MediaError: An auxiliary set cannot be read.
     """
     split, sha256 = data.split(SPLITS[0]), dict[str, str]()
+    made_of = {SPLITS[0]: len(split)}
     if config.data.aux:
         if aux is None:
             raise SettingsError(f"data.aux names {', '.join(config.data.aux)}; say where they are: --aux FOLDER")
@@ -43,15 +47,20 @@ def training_set(data: FaceData, config: RunConfig, aux: Path | None = None, cac
 
         more = load_aux(config.data.aux, aux, weight=config.data.aux_weight, cache=cache)
         split, sha256 = split.join(more.split), more.sha256
+        made_of["auxiliary"] = len(more.split)
     if config.data.drop_leaks:  # auxiliary faces leak too: collections from the web share their sources
         from affect_training.data.leaks import leaking
 
-        split = split.take(~leaking(split, data))
+        leaks = leaking(split, data)
+        split = split.take(~leaks)
+        made_of["leaks"] = -int(leaks.sum())
     if config.train.balance != "none":
         from affect_training.data.balance import balanced_split
 
+        before = len(split)
         split = balanced_split(split, config.train.balance, config.train.seed)
-    return TrainingSet(split, sha256)
+        made_of["balance"] = len(split) - before
+    return TrainingSet(split, sha256, made_of)
 
 
 def training_key(config: RunConfig) -> Hashable:

@@ -106,19 +106,94 @@ def test_a_corrupt_checkpoint_is_refused_by_name() -> None:
 
 
 def test_a_dry_run_prints_the_settings_and_does_nothing() -> None:
-    found = json.loads(call("tiny", "--dry-run", "--set", "lr=0.5", "--set", "augment.mirror=true").output)
-    assert found["folder"] == "runs/tiny-seed5"
+    result = call("tiny", "--dry-run", "--set", "lr=0.5", "--set", "augment.mirror=true")
+    found = json.loads(result.stdout)
+    assert result.stderr == "would train in runs/tiny-seed5:\n"
     assert (found["recipe"], found["init"], found["model"]) == ("tiny", "none", {"width": 4, "dropout": 0.3})
     assert (found["train"]["lr"], found["train"]["epochs"], found["augment"]["mirror"]) == (0.5, 3, True)
     assert not Path("runs").exists()
 
 
 def test_what_a_dry_run_prints_is_a_run_file(tmp_path: Path) -> None:
-    found = json.loads(call("tiny", "--dry-run", "--set", "seed=9").output)
-    del found["folder"]
-    from affect_training.config import RunConfig
+    planned = call("tiny", "--dry-run", "--set", "seed=9", "--set", "model.width=2").stdout
+    Path("planned.json").write_text(planned)
+    assert call("tiny", "--run-file", "planned.json", "--dry-run").stdout == planned
+    train("--run-file", "planned.json", "--set", "epochs=1")
+    assert (facts("runs/tiny-seed9")["config"]["model"]["width"]) == 2
 
-    assert RunConfig.model_validate(found).train.seed == 9
+
+def test_the_record_of_a_run_is_a_run_file() -> None:
+    train("--set", "epochs=1", "--set", "lr=.25")
+    train("--run-file", "runs/tiny-seed5/run.json", "--out", "again")
+    assert facts("again")["config"] == facts()["config"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--set", "model.nonsense=1"], "nonsense"), (["--init", "imagenet"], "recipe 'tiny' knows none")],
+)
+def test_a_dry_run_refuses_what_a_run_would_refuse(arguments: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        call("tiny", "--dry-run", *arguments)
+
+
+def test_other_faces_than_training_are_told_at_the_start() -> None:
+    leaky = tiny_faces()
+    leaky.split("PublicTest").images[0] = leaky.split("Training").images[3]
+    write_fer2013(Path("fer2013.csv"), leaky)
+    lines = train("--set", "epochs=1", "--set", "data.drop_leaks=true").splitlines()
+    assert lines[1] == "63 faces to train on: Training 64, leaks -1"
+    assert facts()["made_of"] == {"Training": 64, "leaks": -1}
+    assert len(train("--set", "epochs=1", "--set", "data.drop_leaks=true").splitlines()) == 2  # finished
+
+
+def test_a_finished_run_refuses_other_data() -> None:
+    train("--set", "epochs=1")
+    other = tiny_faces()
+    other.split("Training").images[0] += 1
+    write_fer2013(Path("fer2013.csv"), other)
+    with pytest.raises(SettingsError, match="begun with 64 faces of data with sha256"):
+        train("--set", "epochs=1")
+
+
+def test_precision_is_a_setting() -> None:
+    assert train("--set", "precision=float32", "--set", "epochs=1").splitlines()[0].endswith("float32, from the start")
+    assert facts()["device"].endswith("float32")
+    again = train("--set", "precision=bfloat16", "--set", "epochs=1", "--out", "other").splitlines()
+    assert again[0].endswith("bfloat16, from the start")
+
+
+def test_another_machine_is_told_when_a_run_goes_on() -> None:
+    train("--set", "epochs=1")
+    path = Path("runs/tiny-seed5/run.json")
+    path.write_text(json.dumps({**facts(), "device": "cuda:0 (H100), bfloat16"}))
+    assert train("--set", "epochs=1").splitlines()[0].startswith("so far on cuda:0 (H100), bfloat16: the rest")
+
+
+def test_a_folder_with_files_of_others_is_left_alone() -> None:
+    theirs = Path("mine/epochs/data.txt")
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    with pytest.raises(SettingsError, match=r"mine has epochs, but no run\.json: not of a run; choose another --out"):
+        train("--set", "epochs=1", "--out", "mine")
+    with pytest.raises(SettingsError, match="not of a run"):
+        train("--set", "epochs=1", "--out", "mine", "--fresh")
+    assert theirs.read_text() == "precious"
+
+
+def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away() -> None:
+    train("--keep", "2")
+    Path("runs/tiny-seed5/last.ckpt").unlink()
+    with pytest.raises(SettingsError, match=r"last\.ckpt is lost, while epochs are kept: 2; go on from one"):
+        train()
+    assert "back at epoch 2" in train("--from-epoch", "2")
+    train("--out", "plain")
+    Path("plain/last.ckpt").unlink()
+    with pytest.raises(
+        SettingsError, match=r"best\.ckpt of 3 epochs is there; keep it by another --out, or remove all"
+    ):
+        train("--out", "plain")
+    assert "from the start" in train("--out", "plain", "--fresh")
 
 
 def test_auxiliary_faces_come_from_their_folder(tmp_path: Path) -> None:

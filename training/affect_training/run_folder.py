@@ -1,0 +1,53 @@
+"""The folder of a run: what may be begun in it, and what a new run removes."""
+
+import shutil
+from pathlib import Path
+
+from affect.errors import SettingsError
+from affect_training.kept import kept_epochs
+from affect_training.run_record import RUN_JSON
+
+OF_A_RUN = ("last.ckpt", "best.ckpt", "log.csv", "nan-batch.json", "tensorboard", "epochs")
+"""What a run leaves in its folder beside its record."""
+
+
+def check_not_lost(folder: Path) -> None:
+    """See that a folder without a last checkpoint is not that of a run which has lost it.
+
+    A run killed while it saved its first epoch may begin again: one epoch is logged at most.
+
+    Raises:
+        SettingsError: It is; beginning again would remove what is left.
+    """
+    if kept := kept_epochs(folder):
+        left = f"epochs are kept: {', '.join(map(str, kept))}; go on from one by --from-epoch"
+    elif (folder / "best.ckpt").exists() and (epochs := _logged(folder)) > 1:
+        left = f"best.ckpt of {epochs} epochs is there; keep it by another --out"
+    else:
+        return
+    raise SettingsError(f"{folder}: last.ckpt is lost, while {left}, or remove all by --fresh")
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what an earlier run left.
+
+    Raises:
+        SettingsError: Files of these names are there, but no record of a run: they may be somebody's.
+    """
+    there = [folder / name for name in OF_A_RUN if (folder / name).exists()]
+    if there and not (folder / RUN_JSON).exists():
+        names = ", ".join(path.name for path in there)
+        raise SettingsError(f"{folder} has {names}, but no {RUN_JSON}: not of a run; choose another --out folder")
+    for path in there:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _logged(folder: Path) -> int:
+    """Return how many epochs `log.csv` has, below its header."""
+    try:
+        return max(len((folder / "log.csv").read_text(encoding="utf-8").splitlines()) - 1, 0)
+    except OSError:
+        return 0
