@@ -83,12 +83,17 @@ class RunRecord(BaseModel):
         save_text(json.dumps(self.model_dump(), indent=2) + "\n", folder / RUN_JSON)
 
     def after(self, before: "RunRecord", epochs: int) -> Self:
-        """Return this record with what is known of the epochs before, when the run goes on from that many."""
-        changed = {key: getattr(before, key) for key in CHANGING if getattr(before, key) != getattr(self, key)}
+        """Return this record with what is known of the first `epochs` epochs, when the run goes on from there."""
+        kept = [entry for entry in before.earlier if entry["epochs"] < epochs]
+        then = {key: getattr(before, key) for key in CHANGING}
+        for entry in reversed(before.earlier):
+            if entry["epochs"] >= epochs:  # the run has gone back, or nothing was trained since
+                then |= entry
+        changed = {key: then[key] for key in CHANGING if then[key] != getattr(self, key)}
         return self.model_copy(
             update={
                 "inputs_sha256": {**before.inputs_sha256, **self.inputs_sha256},
-                "earlier": [*before.earlier, *([{"epochs": epochs, **changed}] if changed else [])],
+                "earlier": [*kept, *([{"epochs": epochs, **changed}] if changed else [])],
             }
         )
 

@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +30,10 @@ KEYS = [
     "aux",
     "earlier",
 ]
+
+FIRST = {"epochs": 3, "git_commit": "a", "device": "gpu"}
+SECOND = {"epochs": 5, "git_commit": "b"}
+
 
 # The file
 
@@ -117,6 +122,25 @@ def test_inputs_of_before_are_kept() -> None:
         "teacher 1": "2",
         "initial weights": "3",
     }
+
+
+@pytest.mark.parametrize(
+    ("epochs", "commit", "earlier"),
+    [
+        (7, "c", [FIRST, SECOND]),
+        (7, "d", [FIRST, SECOND, {"epochs": 7, "git_commit": "c"}]),
+        (5, "d", [FIRST, SECOND]),  # the sixth epoch was cut
+        (4, "d", [FIRST, {"epochs": 4, "git_commit": "b"}]),  # the run has gone back, as in the following
+        (4, "b", [FIRST]),
+        (2, "d", [{"epochs": 2, "git_commit": "a", "device": "gpu"}]),
+        (2, "a", [{"epochs": 2, "device": "gpu"}]),
+    ],
+)
+def test_what_trained_the_epochs_before_is_noted_wherever_a_run_goes_on(
+    epochs: int, commit: str, earlier: list[dict[str, Any]]
+) -> None:
+    before = record(git_commit="c", earlier=[FIRST, SECOND])
+    assert record(git_commit=commit).after(before, epochs).earlier == earlier
 
 
 # What must stay
