@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from affect.errors import AffectError, BackendError
-from affect.inference.backend import Backend, EmbeddingBackend
+from affect.inference.backend import Backend
 from affect.inference.checkpoint import InputSpec
 from affect.inference.classify import classify, probabilities
 from affect.inference.device import Device
+from affect.inference.optional import EmbeddingBackend
 from affect.labels import EMOTIONS
 from affect.plugins import PluginHost
 from affect.settings import PluginSettings

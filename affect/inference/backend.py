@@ -1,6 +1,6 @@
 """What a backend is: a stateless, batchable classifier of face crops."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 
@@ -9,6 +9,8 @@ from affect.inference.checkpoint import InputSpec
 
 class Backend(Protocol):
     """Seven logits from face crops. One thread calls it, with batches of any size.
+
+    What it may offer besides is in `affect.inference.optional`.
 
     Attributes:
         input: The tensor it wants.
@@ -42,17 +44,4 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release memory."""
-        ...
-
-
-@runtime_checkable
-class EmbeddingBackend(Protocol):
-    """What a backend may offer besides: the embedding its last layer is given. `TorchBackend` does."""
-
-    def predict_and_embed(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Classify as `predict` does, in the same pass, and embed.
-
-        Returns:
-            Logits [N, 7], and embeddings [N, D] of the same D always, or None where the network has none to show.
-        """
         ...

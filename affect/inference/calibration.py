@@ -6,14 +6,10 @@ emotions (an intra order-preserving function, Rahimi et al. 2020), so that no gu
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 
 from affect.types import Calibration
-
-if TYPE_CHECKING:
-    from affect.inference.backend import Backend
 
 MIN_SURPRISAL = 1e-6
 """Nats; below it float32 has no difference, and a power under 1 no finite gradient."""
@@ -28,11 +24,6 @@ def power_scaled(outputs: torch.Tensor, power: float) -> torch.Tensor:
     if power == 1:
         return outputs
     return -outputs.log_softmax(dim=1).neg().clamp_min(MIN_SURPRISAL).pow(power)
-
-
-def calibration_of(backend: "Backend") -> Calibration:
-    """Return how a backend's probabilities are calibrated; `power` is an attribute it may have."""
-    return Calibration(backend.temperature, float(getattr(backend, "power", 1.0)))
 
 
 def same_calibration(one: Calibration | None, other: Calibration | None) -> bool:

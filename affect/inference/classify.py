@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from affect.errors import BackendError, ErrorCode
-from affect.inference.backend import Backend, EmbeddingBackend
+from affect.inference.backend import Backend
 from affect.inference.bisect import bisect
+from affect.inference.optional import EmbeddingBackend
 from affect.labels import EMOTIONS
 from affect.types import FloatArray
 

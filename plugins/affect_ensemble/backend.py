@@ -10,9 +10,10 @@ import torch
 
 from affect.errors import CheckpointError
 from affect.inference.backend import Backend
-from affect.inference.calibration import calibration_of, same_calibration
+from affect.inference.calibration import same_calibration
 from affect.inference.checkpoint import InputSpec
 from affect.inference.device import Device
+from affect.inference.optional import calibration_of, identity_of, sidecar_of
 from affect.inference.voting import Ballot, fingerprint, voted
 from affect_ensemble.manifest import Plan
 from affect_ensemble.members import Alone, Part, common_input, parts_of, renormalisation
@@ -61,13 +62,13 @@ class EnsembleBackend:
         self._parts: list[Part] = []
         self._order: list[int] = []
         for voter, member in zip(plan.members, members, strict=True):
-            found, sidecar = _sha256(member), getattr(member, "sidecar", None)
+            found, sidecar = identity_of(member).weights_sha256, sidecar_of(member)
             if voter.weights_sha256 is not None and found is not None and found != voter.weights_sha256:
                 raise CheckpointError(
                     f"ensemble member {voter.reference}: its weights ({found[:12]}) are not those the vote was fitted "
                     f"on ({voter.weights_sha256[:12]}); run `affect-train ensemble` again"
                 )
-            calibration = getattr(sidecar, "calibration", None)
+            calibration = None if sidecar is None else sidecar.calibration
             if voter.weights_sha256 is not None and not same_calibration(voter.calibration, calibration):
                 raise CheckpointError(
                     f"ensemble member {voter.reference}: its weights are calibrated otherwise than when the vote was "
@@ -168,20 +169,9 @@ class EnsembleBackend:
             torch.cuda.synchronize(self._device.torch)
 
 
-def _sha256(member: Backend) -> str | None:
-    sidecar = getattr(member, "sidecar", None)
-    return getattr(sidecar, "weights_sha256", None)
-
-
 def _fingerprint(plan: Plan, members: Sequence[Backend]) -> str | None:
     ballots = [
-        Ballot(
-            _sha256(member) or getattr(member, "fingerprint", None),
-            calibration_of(member),
-            member.input,
-            voter.weight,
-            voter.temperature,
-        )
+        Ballot(identity_of(member).either, calibration_of(member), member.input, voter.weight, voter.temperature)
         for voter, member in zip(plan.members, members, strict=True)
     ]
     return fingerprint(ballots, plan.vote, mirror=plan.mirror)

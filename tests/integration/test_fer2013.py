@@ -12,8 +12,8 @@ from support.data import named_path
 
 import affect
 from affect.errors import AffectError
-from affect.inference.calibration import calibration_of
 from affect.inference.checkpoint import load_sidecar
+from affect.inference.optional import calibration_of
 from affect.plugins import PluginHost
 from affect.types import ByteArray
 

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
+from affect_cnn.plugin import WEIGHTS
 from pydantic import BaseModel, ConfigDict
 
 from affect import hookimpl
@@ -485,3 +486,13 @@ def test_an_estimator_of_a_plugin_is_made_with_its_settings_and_those_it_extends
         host.create_estimator("broken")
     with pytest.raises(PluginError, match="did you mean 'toy'"):
         host.create_estimator("toi")
+
+
+def test_a_name_stands_for_the_weights_that_are_configured() -> None:
+    assert PluginHost().weights_of("cnn") == WEIGHTS
+    configured = PluginHost(PluginSettings.model_validate({"cnn": {"weights": "other.safetensors"}}))
+    assert configured.weights_of("cnn") == Path("other.safetensors")
+    assert configured.weights_of("mine.safetensors") == Path("mine.safetensors")
+    assert configured.weights_of("ensemble") is None
+    with pytest.raises(PluginError, match="did you mean 'cnn'"):
+        configured.weights_of("cnm")

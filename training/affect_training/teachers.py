@@ -16,8 +16,8 @@ import numpy as np
 
 from affect.errors import SettingsError
 from affect.inference.backend import Backend
-from affect.inference.calibration import calibration_of
 from affect.inference.device import Device
+from affect.inference.optional import calibration_of, identity_of, mirrors, sidecar_of
 from affect.labels import EMOTIONS
 from affect.pictures import FaceClassifier
 from affect.plugins import PluginHost
@@ -101,16 +101,15 @@ def ask(
     """
     backend = (host or installed_host()).create_backend(name, device)
     try:
-        both = mirror and not getattr(backend, "mirror", False)
+        both = mirror and not mirrors(backend)
         kept = _kept(cache, backend, images, device, both)
         found = _read(kept, len(images)) if kept else None
         if found is None:
             found = _probabilities(FaceClassifier(backend, device), name, images, mirror=both)
             if kept:
                 _write(kept, found)
-        sidecar = getattr(backend, "sidecar", None)
-        sha256, calibration = getattr(sidecar, "weights_sha256", None), getattr(sidecar, "calibration", None)
-        return Answers(name, found, sha256, _identity(backend), calibration)
+        sidecar, sha256 = sidecar_of(backend), identity_of(backend).weights_sha256
+        return Answers(name, found, sha256, _identity(backend), None if sidecar is None else sidecar.calibration)
     finally:
         backend.close()
 
@@ -156,11 +155,10 @@ def _probabilities(classifier: FaceClassifier, name: str, images: ByteArray, *, 
 
 
 def _identity(backend: Backend) -> str | None:
-    sha256 = getattr(getattr(backend, "sidecar", None), "weights_sha256", None)
-    calibration = calibration_of(backend)
-    if sha256 is not None and calibration.power != 1:
-        return f"{sha256}, {calibration}"
-    return sha256 or getattr(backend, "fingerprint", None)
+    identity, calibration = identity_of(backend), calibration_of(backend)
+    if identity.weights_sha256 is not None and calibration.power != 1:
+        return f"{identity.weights_sha256}, {calibration}"
+    return identity.either
 
 
 def _kept(cache: Path | None, backend: Backend, images: ByteArray, device: Device, mirror: bool) -> Path | None:

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from affect.errors import CheckpointError
-from affect.inference.backend import EmbeddingBackend
 from affect.inference.checkpoint import InputSpec, save_checkpoint, sidecar_path
 from affect.inference.device import Device
+from affect.inference.optional import EmbeddingBackend
 from affect.inference.torch_backend import TorchBackend
 from affect.vision.geometry import FER2013_CROP
 

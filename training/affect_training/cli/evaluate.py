@@ -76,13 +76,12 @@ def evaluate(
     Robustness is measured on 1,000 of the faces and attacks on 500, both single view.
     """
     from affect.errors import MediaError
-    from affect.inference.calibration import calibration_of
+    from affect.inference.optional import calibration_of, identity_of
     from affect.pictures import load_backend
     from affect_training.data import load_faces
     from affect_training.data.holdout import hold_out
     from affect_training.data.leaks import unseen as without_seen
     from affect_training.evaluation.adversarial import check_attackable
-    from affect_training.evaluation.identity import identity_of
     from affect_training.evaluation.report import judge
     from affect_training.evaluation.robustness import sample
     from affect_training.evaluation.tta import predict_views
@@ -104,7 +103,7 @@ def evaluate(
     report = judge(views, faces.labels, backend, split, tta, calibration=calibration_of(classifier.backend))
     facts: dict[str, Any] = {
         **report.to_json(),
-        **identity_of(classifier.backend),
+        **asdict(identity_of(classifier.backend)),
         "data_sha256": found.sha256,
         "holdout": holdout,
         "unseen": unseen,
@@ -118,7 +117,7 @@ def evaluate(
         with out.status(f"{against} on {split}"):
             rival = predict_views(other, faces.images, tta).mean(axis=0)
         test = mcnemar(answers.argmax(1) == faces.labels, rival.argmax(1) == faces.labels)
-        facts["against"] = {"backend": against, **identity_of(other.backend), **asdict(test)}
+        facts["against"] = {"backend": against, **asdict(identity_of(other.backend)), **asdict(test)}
         _print_test(out, backend, against, test)
     if groups:
         from affect_training.evaluation.groups import by_group

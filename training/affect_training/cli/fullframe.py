@@ -1,6 +1,7 @@
 """affect-train fullframe: faces in whole pictures, found, cropped and classified like a learner's."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -32,12 +33,12 @@ def fullframe(
 ) -> None:
     """Lay labelled faces into whole pictures and run the whole pipeline with BACKEND (default: the configured one)."""
     from affect.cli.main import parse_assignments
+    from affect.inference.optional import identity_of
     from affect.pipeline import build_pipeline
     from affect.plugins import PluginHost
     from affect.settings.load import load_settings
     from affect_training.data import load_faces
     from affect_training.data.leaks import unseen as without_seen
-    from affect_training.evaluation.identity import identity_of
     from affect_training.fullframe import full_frame
 
     path = existing(data)
@@ -65,5 +66,5 @@ def fullframe(
     table.add_row("boxes elsewhere", str(found.false_faces))
     console().print(table)
     if json_file:
-        facts = {**found.to_json(), **identity_of(pipeline.backend), "split": split, "unseen": unseen}
+        facts = {**found.to_json(), **asdict(identity_of(pipeline.backend)), "split": split, "unseen": unseen}
         json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -27,12 +27,12 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
 
     The figures, as of `evaluate` and `fullframe`, go to OUT/figures; milliseconds are of one CPU core.
     """
-    from affect_training.report.facts import find_facts, manifest_of
+    from affect_training.report.facts import find_facts, manifest_by_name
     from affect_training.report.overview import overview, read_row
     from affect_training.teachers import installed_host
 
     host = installed_host()
-    names = tuple(s.name for s in host.backends if host.weights_of(s.name) or manifest_of(s.name, host))
+    names = tuple(s.name for s in host.backends if host.weights_of(s.name) or manifest_by_name(s.name, host))
     if unknown := sorted(set(backends) - set(names)):
         raise SettingsError(f"no weights of {', '.join(unknown)}; there are those of {', '.join(names)}")
     chosen = backends or names
@@ -46,7 +46,7 @@ def models(backends: tuple[str, ...], data: Path | None, out: Path, measure: boo
         if measure and name in chosen:
             context.invoke(evaluate, backend=name, data=path, tta="none", json_file=files["single"], robustness=True)
             context.invoke(evaluate, backend=name, data=path, tta="mirror", json_file=files["mirror"])
-            served = "mirror" if manifest_of(name, host) else "none"
+            served = "mirror" if manifest_by_name(name, host) else "none"
             context.invoke(evaluate, backend=name, data=path, tta=served, json_file=files["unseen"], unseen=True)
             context.invoke(fullframe, backend=name, data=path, unseen=True, json_file=files["whole"])
             files["speed"].write_text(json.dumps(_speed(name), indent=2) + "\n", encoding="utf-8")

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
 from affect.errors import SettingsError
+from affect.inference.backend import Backend
+from affect.inference.optional import MirroringBackend, mirrors
 from affect.pictures import FaceClassifier
 from affect.types import ByteArray
 from affect_training.augment import Augment
@@ -91,14 +93,17 @@ def predict_views(classifier: FaceClassifier, images: ByteArray, kind: Tta = "no
     Returns:
         Calibrated probabilities [views, N, 7].
     """
-    mirrors = bool(getattr(classifier.backend, "mirror", False))
-    with _single_view(classifier.backend) if mirrors and kind != "mirror" else nullcontext():
-        wanted = views(images, "none" if mirrors and kind == "mirror" else kind)
+    as_served = kind == "mirror" and mirrors(classifier.backend)
+    with nullcontext() if as_served else _single_view(classifier.backend):
+        wanted = views(images, "none" if as_served else kind)
         return np.stack([classifier.probabilities(list(view)).astype(np.float64) for view in wanted])
 
 
 @contextmanager
-def _single_view(backend: Any) -> Iterator[None]:
+def _single_view(backend: Backend) -> Iterator[None]:
+    if not isinstance(backend, MirroringBackend) or not backend.mirror:
+        yield
+        return
     backend.mirror = False
     try:
         yield

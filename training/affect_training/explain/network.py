@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from affect.errors import BackendError, ErrorCode
-from affect.inference.calibration import calibration_of, power_scaled
+from affect.inference.calibration import power_scaled
 from affect.inference.checkpoint import InputSpec
 from affect.inference.classify import normalise, probabilities
+from affect.inference.optional import calibration_of, network_of
 from affect.labels import EMOTIONS
 from affect.pictures import FaceClassifier
 
@@ -43,9 +44,9 @@ class Opened:
     """
 
     def __init__(self, classifier: FaceClassifier, name: str) -> None:
-        backend: Any = classifier.backend
-        model = getattr(backend, "model", None)
-        if not isinstance(model, nn.Module) or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
+        backend = classifier.backend
+        model = network_of(backend)
+        if model is None or not any(isinstance(m, nn.Conv2d) for m in model.modules()):
             raise BackendError(
                 f"backend {name!r} ({type(backend).__name__}) has no torch network with 2-d convolutions to look into; "
                 "of an ensemble, explain its members one by one; of an ONNX file, the weights it was exported from",
@@ -55,7 +56,7 @@ class Opened:
         self.spec: InputSpec = backend.input
         self.calibration = calibration_of(backend)
         self.device = classifier.device.torch
-        self._backend = classifier.backend
+        self._backend = backend
 
     def logits(self, crops: torch.Tensor) -> torch.Tensor:
         """Return what the network puts out, logits before their calibration [N, 7], of crops [N, C, S, S], 0-1.

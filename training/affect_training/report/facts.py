@@ -19,6 +19,7 @@ from affect.inference.backend import Backend
 from affect.inference.calibration import same_calibration
 from affect.inference.checkpoint import InputSpec, Metric, Sidecar, load_sidecar
 from affect.inference.device import Device
+from affect.inference.optional import manifest_of
 from affect.inference.voting import Ballot, fingerprint
 from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
@@ -126,7 +127,7 @@ def find_facts(
     weights = host.weights_of(name)
     if weights is not None:
         return with_evaluations(of_weights(name if registered else weights.stem, weights, host, summary), evaluations)
-    manifest = manifest_of(name, host) if backend is None else getattr(backend, "manifest", None)
+    manifest = manifest_by_name(name, host) if backend is None else manifest_of(backend)
     if manifest is None:
         raise SettingsError(f"backend {name!r} has neither a weights file of its own nor members")
     return with_evaluations(_of_vote(name, manifest, Path(), host), evaluations)
@@ -211,14 +212,13 @@ def _answers(weights: Path, sidecar: Sidecar) -> Answers | None:
     return Answers(probabilities / probabilities.sum(axis=1, keepdims=True), labels)
 
 
-def manifest_of(name: str, host: PluginHost) -> Mapping[str, Any] | None:
-    """Return who votes in a backend that is an ensemble; None for any other."""
+def manifest_by_name(name: str, host: PluginHost) -> Mapping[str, Any] | None:
+    """Open a backend and return who votes in it; None when it is no ensemble."""
     backend = host.create_backend(name, Device("cpu"))
     try:
-        found = getattr(backend, "manifest", None)
+        return manifest_of(backend)
     finally:
         backend.close()
-    return found if isinstance(found, Mapping) else None
 
 
 def _of_manifest(path: Path, host: PluginHost) -> CardFacts:

@@ -9,15 +9,14 @@ import numpy as np
 
 from affect.errors import AffectError, MediaError, SettingsError
 from affect.inference.backend import Backend
-from affect.inference.calibration import calibration_of
 from affect.inference.device import Device
+from affect.inference.optional import VotingBackend, WeightsBackend, calibration_of, identity_of, mirrors
 from affect.pictures import load_backend
 from affect.plugins import PluginHost
 from affect.types import Calibration
 from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
 from affect_training.evaluation.calibration import calibrated, fit_calibration, uncalibrated
-from affect_training.evaluation.identity import identity_of
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import FITTED_ON, cross_fitted
 from affect_training.report.facts import Answers, CardFacts, find_facts, with_evaluations
@@ -179,7 +178,7 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
         calibration=calibration,
         facts=facts,
         provenance={**facts.training, "judged_on": classifier.device.description},
-        views="each with its mirror image" if getattr(classifier.backend, "mirror", False) else "single view",
+        views="each with its mirror image" if mirrors(classifier.backend) else "single view",
     )
 
 
@@ -194,7 +193,7 @@ def _facts_of(name: str, backend: Backend, host: PluginHost) -> CardFacts:
     try:
         facts = find_facts(name, host, backend=backend)
     except AffectError:
-        if hasattr(backend, "sidecar") or hasattr(backend, "manifest"):
+        if isinstance(backend, WeightsBackend | VotingBackend):
             raise
         # A backend need not have weights of its own: what it says of itself is all there is.
         return CardFacts(
@@ -202,9 +201,9 @@ def _facts_of(name: str, backend: Backend, host: PluginHost) -> CardFacts:
             summary=host.backends.get(name).summary if name in host.backends else "",
             input=backend.input,
             calibration=calibration_of(backend),
-            fingerprint=identity["fingerprint"],
+            fingerprint=identity.fingerprint,
         )
-    running = identity["weights_sha256"]
+    running = identity.weights_sha256
     if running is not None and facts.weights_sha256 not in (None, running):
         raise SettingsError(
             f"{name} runs with other weights ({running[:12]}) than {facts.place} ({str(facts.weights_sha256)[:12]}), "

@@ -4,6 +4,7 @@ import torch
 
 from affect.inference.backend import Backend
 from affect.inference.checkpoint import InputSpec
+from affect.inference.optional import calibration_of
 
 
 class MirrorBackend:
@@ -24,8 +25,8 @@ class MirrorBackend:
 
     @property
     def power(self) -> float:
-        """Exponent of the calibration; 1 is temperature scaling alone. Optional: for those who judge the backend."""
-        return float(getattr(self.inner, "power", 1.0))
+        """Exponent of the calibration; 1 is temperature scaling alone. Optional: see `affect.inference.optional`."""
+        return calibration_of(self.inner).power
 
     def predict(self, faces: torch.Tensor) -> torch.Tensor:
         """Return logits [N, 7] for faces [N, C, S, S]; both views in one batch."""

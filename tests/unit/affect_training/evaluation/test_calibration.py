@@ -16,7 +16,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.special import softmax as scipy_softmax
 
-from affect.inference.calibration import calibration_of, power_scaled
+from affect.inference.calibration import power_scaled
+from affect.inference.optional import calibration_of
 from affect.testing import FakeBackend
 from affect.types import Calibration
 

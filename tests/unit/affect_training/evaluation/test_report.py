@@ -9,8 +9,8 @@ from affect_training.evaluation.report import Report, judge
 from affect_training.evaluation.tta import Tta, predict_views
 
 from affect.errors import MediaError
-from affect.inference.calibration import calibration_of
 from affect.inference.device import Device
+from affect.inference.optional import calibration_of
 from affect.pictures import FaceClassifier
 from affect.testing import FakeBackend
 

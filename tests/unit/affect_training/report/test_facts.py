@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from affect_ensemble.plugin import SHIPPED
 from affect_training.data import Split
-from affect_training.evaluation.identity import identity_of
 from affect_training.evaluation.metrics import Floats
 from affect_training.evaluation.report import judge
 from affect_training.export.weights import export
@@ -19,6 +18,7 @@ from support.tiny import install_tiny, tiny_faces
 from affect.errors import AffectError, CheckpointError, SettingsError
 from affect.inference.checkpoint import load_sidecar
 from affect.inference.device import Device
+from affect.inference.optional import identity_of
 from affect.plugins import PluginHost
 from affect.settings import PluginSettings
 
@@ -210,7 +210,7 @@ def test_an_ensemble_has_the_facts_of_its_members(weights: Path, host: PluginHos
         served = host.configured("ensemble", {"manifest": str(path), **change}).create_backend(
             "ensemble", Device("cpu")
         )
-        assert (identity_of(served)["fingerprint"] == facts.fingerprint) == same
+        assert (identity_of(served).fingerprint == facts.fingerprint) == same
         served.close()
 
 
