@@ -1,16 +1,25 @@
 """For authors of backends: the contract every backend passes, and fakes that implement the real interfaces."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import numpy as np
 import torch
 
 from affect.errors import AffectError, BackendError
 from affect.inference.backend import Backend
-from affect.inference.checkpoint import InputSpec
+from affect.inference.checkpoint import InputSpec, Sidecar
 from affect.inference.classify import classify, probabilities
 from affect.inference.device import Device
-from affect.inference.optional import EmbeddingBackend
+from affect.inference.optional import (
+    EmbeddingBackend,
+    FingerprintBackend,
+    MirroringBackend,
+    PoweredBackend,
+    VotingBackend,
+    WeightsBackend,
+)
 from affect.labels import EMOTIONS
 from affect.plugins import PluginHost
 from affect.settings import PluginSettings
@@ -34,6 +43,9 @@ def check_backend(backend: Backend, *, tolerance: float = 0.05, device: torch.de
     6. Black, white and noise are answered with finite probabilities that sum to 1.
     7. If it has `predict_and_embed`: the logits are those of `predict`, and the embeddings finite floats [N, D] of one
        D for batches of 1, 2, 5 and 16, or None for each of them.
+    8. What else it has of `affect.inference.optional` is as said there: `power` a positive number, `mirror` a bool that
+       can be set, `sidecar` a `Sidecar`, `fingerprint` a string, `manifest` a mapping with `members`, `vote` and
+       `mirror`; the last three may be None.
 
     Args:
         backend: What is checked; it is not closed.
@@ -73,6 +85,7 @@ def check_backend(backend: Backend, *, tolerance: float = 0.05, device: torch.de
         _require(abs(float(row.sum()) - 1) < 1e-3, f"probabilities sum to {float(row.sum()):.4f}")
     if isinstance(backend, EmbeddingBackend):
         _check_embeddings(backend, faces, whole, tolerance)
+    _check_optional(backend)
 
 
 def _check_embeddings(backend: Backend, faces: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
@@ -99,6 +112,40 @@ def _embedding_length(embeddings: torch.Tensor, faces: torch.Tensor) -> int:
     _require(embeddings.device.type == faces.device.type, f"embeddings are on {embeddings.device}, not {faces.device}")
     _require(bool(torch.isfinite(embeddings).all()), "embeddings must be finite")
     return shape[1]
+
+
+def _check_optional(backend: Backend) -> None:
+    """Check clause 8."""
+    if isinstance(backend, PoweredBackend):
+        power: object = backend.power
+        _require(
+            isinstance(power, Real) and 0 < float(power) < math.inf, f"power must be a positive number, got {power!r}"
+        )
+    if isinstance(backend, MirroringBackend):
+        _require(isinstance(backend.mirror, bool), f"mirror must be True or False, got {backend.mirror!r}")
+        _require(_can_set_mirror(backend), "mirror must be an attribute that can be set, not a read-only property")
+    if isinstance(backend, WeightsBackend):
+        sidecar = backend.sidecar
+        _require(
+            isinstance(sidecar, Sidecar | None), f"sidecar must be a Sidecar or None, got {type(sidecar).__name__}"
+        )
+    if isinstance(backend, FingerprintBackend):
+        found = backend.fingerprint
+        _require(isinstance(found, str | None), f"fingerprint must be a string or None, got {found!r}")
+    if isinstance(backend, VotingBackend):
+        manifest: object = backend.manifest
+        _require(
+            manifest is None or (isinstance(manifest, Mapping) and {"members", "vote", "mirror"} <= manifest.keys()),
+            f"manifest must be a mapping with members, vote and mirror, or None, got {manifest!r}",
+        )
+
+
+def _can_set_mirror(backend: MirroringBackend) -> bool:
+    try:
+        backend.mirror = bool(backend.mirror)
+    except AttributeError:
+        return False
+    return True
 
 
 def check_registered(name: str, *, device: str = "cpu", settings: PluginSettings | None = None) -> None:

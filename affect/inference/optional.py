@@ -1,7 +1,7 @@
 """What a backend may offer besides the protocol `Backend`, one small protocol each, and what holds where it does not.
 
 A backend has the attribute or has it not; nothing is registered. An attribute that only `__getattr__` knows does not
-count on every Python: say it in the class.
+count on every Python: say it in the class. `affect.testing.check_backend` checks what is there.
 """
 
 from collections.abc import Mapping

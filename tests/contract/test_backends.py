@@ -1,6 +1,6 @@
 """Every registered backend, ours or a plugin's, passes the contract; broken ones are told why."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from affect_cnn import plugin as cnn
 from affect_ensemble import plugin as ensemble
 
 from affect.errors import AffectError
-from affect.inference.checkpoint import InputSpec
+from affect.inference.checkpoint import InputSpec, load_sidecar
 from affect.inference.device import Device
 from affect.plugins import PluginHost
 from affect.settings import PluginSettings
@@ -136,6 +136,57 @@ def test_a_backend_that_embeds_passes(clause: str) -> None:
 def test_contract_refuses_broken_embeddings(clause: str, says: str) -> None:
     with pytest.raises(ContractError, match=says):
         check_backend(_Embedding(clause))
+
+
+class _Offering(FakeBackend):
+    power = 1.25
+    mirror = True
+    sidecar = load_sidecar(cnn.WEIGHTS)
+    fingerprint = "ab"
+    manifest: ClassVar = {"members": [], "vote": "soft", "mirror": True}
+    model = "model.onnx"
+
+
+class _ReadOnly(FakeBackend):
+    @property
+    def mirror(self) -> bool:
+        return True
+
+
+def test_a_backend_that_offers_more_passes() -> None:
+    check_backend(_Offering())
+
+
+def test_what_a_backend_offers_may_be_none() -> None:
+    backend: Any = _Offering()
+    backend.sidecar = backend.fingerprint = backend.manifest = None
+    check_backend(backend)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("power", 0.0, "power must be a positive number, got 0.0"),
+        ("power", float("inf"), "power must be a positive number, got inf"),
+        ("power", float("nan"), "power must be a positive number, got nan"),
+        ("power", None, "power must be a positive number, got None"),
+        ("mirror", "yes", "mirror must be True or False, got 'yes'"),
+        ("sidecar", {"weights_sha256": "ab"}, "sidecar must be a Sidecar or None, got dict"),
+        ("fingerprint", b"ab", "fingerprint must be a string or None, got b'ab'"),
+        ("manifest", "members.json", "manifest must be a mapping with members, vote and mirror"),
+        ("manifest", {"members": []}, "manifest must be a mapping with members, vote and mirror"),
+    ],
+)
+def test_contract_refuses_a_broken_offer(name: str, value: object, says: str) -> None:
+    backend = _Offering()
+    setattr(backend, name, value)
+    with pytest.raises(ContractError, match=says):
+        check_backend(backend)
+
+
+def test_contract_refuses_a_mirror_that_cannot_be_set() -> None:
+    with pytest.raises(ContractError, match="read-only"):
+        check_backend(_ReadOnly())
 
 
 def test_contract_refuses_a_temperature_of_zero() -> None:
