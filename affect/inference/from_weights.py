@@ -28,6 +28,8 @@ def backend_from_weights(weights: Path, device: Device, architectures: Collectio
         CheckpointError: The file or its sidecar is missing or damaged, is no safetensors file, names a network that
             no recipe has, or does not fit the one it names.
     """
+    if (weights / "run.json").is_file():
+        raise CheckpointError(f"{weights}: the folder of a run; `affect-train export` makes weights of its best epoch")
     if not weights.is_file():
         raise CheckpointError(f"{weights}: no such weights file")
     if weights.suffix != ".safetensors":

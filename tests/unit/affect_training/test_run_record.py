@@ -22,6 +22,7 @@ KEYS = [
     "inputs_sha256",
     "faces",
     "faces_trained_on",
+    "made_of",
     "blank_dropped",
     "packages",
     "git_commit",

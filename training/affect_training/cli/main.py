@@ -1,5 +1,7 @@
 """affect-train: reproduce the published systems, train new backends, evaluate, explain, export."""
 
+import logging
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -64,6 +66,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point; an error of ours, or a package that is not installed, is one line on stderr and exit code 1."""
     keep_freed_memory()
+    _log_to_stderr()
     try:
         cli(standalone_mode=True)
     except AffectError as exc:
@@ -74,3 +77,17 @@ def main() -> None:
             raise
         click.echo(f"affect-train: the package {exc.name} is missing: pip install '.[train]' in a checkout", err=True)
         sys.exit(1)
+
+
+class _ToStderr(logging.Handler):
+    """Shows messages as the commands show theirs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+def _log_to_stderr() -> None:
+    """Show what takes its time before or beside a progress bar; of several processes, the first one's."""
+    ours = logging.getLogger("affect_training")
+    ours.handlers = [_ToStderr()]
+    ours.setLevel(logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.WARNING)

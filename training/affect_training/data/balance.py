@@ -1,5 +1,6 @@
 """Against unequal classes: weights, repeated faces, interpolated faces (SMOTE), and these without Tomek links."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,6 +10,8 @@ from affect.errors import SettingsError
 from affect.labels import EMOTIONS
 from affect.types import ByteArray, FloatArray
 from affect_training.data.faces import SIDE, IndexArray, Split
+
+log = logging.getLogger(__name__)
 
 Balance = Literal["none", "oversample", "smote", "smotetomek"]
 
@@ -121,4 +124,6 @@ def balanced_split(split: Split, kind: Balance, seed: int = 0) -> Split:
     }
     if kind not in methods:
         raise SettingsError(f"balance: expected {', '.join(methods)}, got {kind!r}")
+    if kind != "none":
+        log.info("balancing %d faces: %s", len(split), kind)
     return methods[kind]()

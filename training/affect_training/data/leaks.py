@@ -1,5 +1,6 @@
 """Photographs that occur more than once in a data set: within a split, across splits, under different labels."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from affect.errors import MediaError
 from affect.labels import EMOTIONS
 from affect_training.data.duplicates import ALIKE, find_pairs
 from affect_training.data.faces import SPLITS, FaceData, IndexArray, Split
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -180,6 +183,7 @@ def leaking(faces: Split, data: FaceData, into: Sequence[str] = SPLITS[1:]) -> N
         if name not in data.splits:
             continue
         others = data.split(name).images
+        log.info("looking for %d faces among the %d of %s", len(faces), len(others), name)
         if len(others) <= len(faces):  # the smaller split first: it is the one hashed in several views
             found[[pair.second for pair in find_pairs(others, faces.images)]] = True
         else:
@@ -189,6 +193,7 @@ def leaking(faces: Split, data: FaceData, into: Sequence[str] = SPLITS[1:]) -> N
 
 def _between(first_name: str, first: Split, second_name: str, second: Split | None) -> list[Duplicate]:
     other = second or first
+    log.info("looking for the %d faces of %s among the %d of %s", len(first), first_name, len(other), second_name)
     swapped = second is not None and len(first) > len(second)
     if second is None:
         pairs = find_pairs(first.images)

@@ -117,6 +117,7 @@ def _kept(cache: Path | None, kind: str, key: str, read: Callable[[], tuple[Face
         pass
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as exc:
         log.warning("%s: unreadable, written anew: %s", kept, exc)
+    log.info("parsing the data, once; kept in %s", kept)
     table, sha256 = read()
     _keep(kept, table, sha256)
     return table, sha256

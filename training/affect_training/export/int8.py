@@ -8,6 +8,7 @@ extremes or by entropy, or one scale for all channels of a kernel, cost one to t
 import contextlib
 import io
 import json
+import logging
 import math
 import tempfile
 import time
@@ -28,6 +29,8 @@ from affect_training.export.onnx import faces_of, open_session, run_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+log = logging.getLogger(__name__)
 
 CALIBRATION_FACES = 511
 """Training faces that set the ranges: 73 of each emotion, or as many as there are and as memory allows."""
@@ -77,6 +80,7 @@ def quantise(original: Path, out: Path, spec: InputSpec, training: Split, valida
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    log.info("quantising %s, and scoring both on %d faces", original, len(validation))
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(original), str(prepared))

@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,7 +10,7 @@ import pytest
 from affect_training.cli import main as module
 from affect_training.cli.main import COMMANDS, cli, main
 from click.testing import CliRunner
-from support.tiny import install_tiny
+from support.tiny import install_tiny, tiny_faces, write_fer2013
 
 from affect.errors import SettingsError
 
@@ -82,3 +84,21 @@ def test_defects_are_not_hidden(monkeypatch: pytest.MonkeyPatch, error: Exceptio
     monkeypatch.setattr(module, "cli", fail)
     with pytest.raises(type(error)):
         main()
+
+
+def test_what_takes_its_time_is_said_on_stderr(tmp_path: Path) -> None:
+    write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
+    arguments = ["data", "leaks", "--data", "fer2013.csv"]
+    for rank, said in ((None, "looking for the 64 faces of Training among the 21 of PublicTest"), ("1", "")):
+        environment = {**os.environ, **({"LOCAL_RANK": rank} if rank else {})}
+        done = subprocess.run(
+            [sys.executable, "-c", "from affect_training.cli.main import main; main()", *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert said in done.stderr
+        assert bool(done.stderr) == bool(said)
+        assert "looking" not in done.stdout
