@@ -20,6 +20,16 @@ def test_the_bundled_network_on_a_photograph(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*.svg")} == {"filters.svg", "astronaut.gradcam.svg"}
 
 
+@pytest.mark.parametrize("backend", ["compact", "resnet", "mobilenet-face"])
+def test_every_network_that_ships_can_be_looked_into(backend: str, tmp_path: Path) -> None:
+    arguments = ("--what", "filters,activations,gradcam", "--layers", 3, "--device", "cpu")
+    with resources.as_file(resources.files("affect.assets") / "astronaut.jpg") as picture:
+        result = call(backend, picture, "-o", tmp_path, *arguments)
+    assert result.exit_code == 0, result.output
+    drawn = {"filters.svg", "astronaut.activations.svg", "astronaut.gradcam.svg"}
+    assert {path.name for path in tmp_path.glob("*.svg")} == drawn
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -29,6 +29,14 @@ def test_the_graph_says_what_torch_says_for_any_batch_size(exported: Exported) -
         np.testing.assert_allclose(run_session(session, faces), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["cnn", "compact", "resnet", "mobilenet-face"])
+def test_every_network_that_ships_has_a_graph(name: str, tmp_path: Path) -> None:
+    weights = PluginHost().weights_of(name)
+    assert weights is not None
+    report = export_onnx(weights, tmp_path / "shipped.onnx", patches(8))
+    assert max(report.random_error, report.real_error) < 1e-4
+
+
 def test_the_power_of_the_calibration_is_in_the_graph(exported: Exported, tmp_path: Path) -> None:
     weights = Path(copyfile(exported.weights, tmp_path / "tiny.safetensors"))
     sidecar = json.loads(sidecar_path(exported.weights).read_text())
