@@ -14,7 +14,7 @@ import click
 from affect.analysis import Analysis
 from affect.cli.outputs import FrameFiles, beside, remove_partial, write_events
 from affect.cli.progress import Reporter
-from affect.cli.record import RunRecord, Summary, is_of, make_record, read_record, settings_digest, write_record
+from affect.cli.record import AnalysisRecord, Summary, is_of, make_record, read_record, settings_digest, write_record
 from affect.cli.timeline import Timeline, plot_timeline
 from affect.errors import AffectError, SettingsError
 from affect.media import MediaFile, find_media, is_picture, printable
@@ -85,7 +85,7 @@ class _Batch:
     def take(self, file: MediaFile) -> bool:
         """Analyse one input, say what was found, and return whether it could be analysed."""
         name = printable(file.path)
-        found: RunRecord | str
+        found: AnalysisRecord | str
         self._reporter.begin(name)
         try:
             found, said = self._analyse(file, self._out / file.name)
@@ -101,9 +101,9 @@ class _Batch:
             self._summary.add(file, found)
         except OSError as exc:
             click.echo(f"summary.csv: {exc}", err=True)
-        return isinstance(found, RunRecord)
+        return isinstance(found, AnalysisRecord)
 
-    def _analyse(self, file: MediaFile, base: Path) -> tuple[RunRecord, str]:
+    def _analyse(self, file: MediaFile, base: Path) -> tuple[AnalysisRecord, str]:
         known = read_record(base, file.path)
         if self._options.resume and known and self._is_done(known, file.path, base):
             return known, f"done before -> {printable(base)}.*"
@@ -128,12 +128,12 @@ class _Batch:
         write_record(base, record)
         return record, _said(record, base)
 
-    def _is_done(self, known: RunRecord, path: Path, base: Path) -> bool:
+    def _is_done(self, known: AnalysisRecord, path: Path, base: Path) -> bool:
         alike = known.settings == self._digest and is_of(known, path)
         return alike and beside(base, ".observations.csv").is_file()
 
 
-def _said(record: RunRecord, base: Path) -> str:
+def _said(record: AnalysisRecord, base: Path) -> str:
     parts = [f"{record.frames} frames", f"learner in {record.learner_in}", f"{record.onsets} onsets"]
     parts += [f"{record.errors} bad frames"] if record.errors else []
     parts += record.video.notes() if record.video else []

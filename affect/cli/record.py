@@ -21,7 +21,7 @@ from affect.version import __version__
 from affect.video import Sampling, VideoFacts
 
 
-class RunRecord(BaseModel):
+class AnalysisRecord(BaseModel):
     """`NAME.run.json`: what was read, how, and what was found."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -64,9 +64,9 @@ def settings_digest(settings: Settings, sampling: Sampling, *, plot: bool) -> st
 
 def make_record(
     analysis: Analysis, stat: os.stat_result, settings: Settings, sampling: Sampling, *, digest: str, seconds: float
-) -> RunRecord:
+) -> AnalysisRecord:
     """Return the record of a file that was analysed to its end; `stat` is from before it was opened."""
-    return RunRecord(
+    return AnalysisRecord(
         file=printable(analysis.path),
         source=printable(analysis.path.resolve()),
         bytes=stat.st_size,
@@ -88,20 +88,20 @@ def make_record(
     )
 
 
-def write_record(base: Path, record: RunRecord) -> None:
+def write_record(base: Path, record: AnalysisRecord) -> None:
     """Write `BASE.run.json`."""
     with Writer(beside(base, ".run.json")) as file:
         file.write(record.model_dump_json(indent=2) + "\n")
 
 
-def read_record(base: Path, path: Path) -> RunRecord | None:
+def read_record(base: Path, path: Path) -> AnalysisRecord | None:
     """Return the record of earlier results; None when there is none or it cannot be read.
 
     Raises:
         MediaError: They are of another file than `path`.
     """
     try:
-        record = RunRecord.model_validate_json(beside(base, ".run.json").read_bytes())
+        record = AnalysisRecord.model_validate_json(beside(base, ".run.json").read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
     if record.source != printable(path.resolve()) and not is_of(record, path):
@@ -109,7 +109,7 @@ def read_record(base: Path, path: Path) -> RunRecord | None:
     return record
 
 
-def is_of(record: RunRecord, path: Path) -> bool:
+def is_of(record: AnalysisRecord, path: Path) -> bool:
     """Whether a file is as it was when it was analysed, wherever it lies now."""
     stat = path.stat()
     return (record.bytes, record.modified) == (stat.st_size, stat.st_mtime_ns)
@@ -127,12 +127,12 @@ class Summary:
                 if tuple(reader.fieldnames or ()) == SUMMARY_COLUMNS:
                     self._rows = {row["name"]: row for row in reader}
 
-    def add(self, file: MediaFile, found: RunRecord | str) -> None:
+    def add(self, file: MediaFile, found: AnalysisRecord | str) -> None:
         """Write the row of an input: what was found, or why nothing was."""
         name = printable(file.name)
         row: dict[str, Any] = dict.fromkeys(SUMMARY_COLUMNS)
         row.update(name=name, file=printable(file.path))
-        if isinstance(found, RunRecord):
+        if isinstance(found, AnalysisRecord):
             row.update(status="done", **{key: getattr(found, key) for key in (*_FOUND, *_HOW)})
             row.update(_video_cells(found.video))
         else:

@@ -125,7 +125,8 @@ def mirrors(backend: Backend) -> bool:
 
 def sidecar_of(backend: Backend) -> Sidecar | None:
     """Return what lies beside a backend's weights; None when it has no single weights file."""
-    return backend.sidecar if isinstance(backend, WeightsBackend) else None
+    sidecar = backend.sidecar if isinstance(backend, WeightsBackend) else None
+    return sidecar if isinstance(sidecar, Sidecar) else None
 
 
 def identity_of(backend: Backend) -> Identity:
@@ -138,7 +139,8 @@ def identity_of(backend: Backend) -> Identity:
 
 def manifest_of(backend: Backend) -> Mapping[str, Any] | None:
     """Return who votes in a backend that is an ensemble; None for any other."""
-    return backend.manifest if isinstance(backend, VotingBackend) else None
+    manifest = backend.manifest if isinstance(backend, VotingBackend) else None
+    return manifest if isinstance(manifest, Mapping) else None
 
 
 def network_of(backend: Backend) -> nn.Module | None:

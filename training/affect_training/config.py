@@ -77,7 +77,8 @@ class TrainConfig(BaseModel):
         default="loss", description="Whose progress on PublicTest early stopping and the plateau schedule look for."
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
-        default="auto", description="Of convolutions and dense layers; auto: bfloat16 where the machine is fast at it."
+        default="auto",
+        description="Of convolutions and dense layers, in training and export; auto: bfloat16 where that is fast.",
     )
     # Optimiser
     optimizer: Literal["sgd", "adam", "adamw", "radam"] = Field(default="sgd", description="As torch has them.")
@@ -96,7 +97,7 @@ class TrainConfig(BaseModel):
     )
     warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps; cosine and onecycle (.3 in torch).")
     plateau_epochs: int = Field(default=5, ge=1, description="Epochs without progress before a cut.")
-    plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="The cut.")
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="The rate is multiplied by it.")
     # Loss
     loss: Literal["cross_entropy", "l2_svm", "focal"] = Field(
         default="cross_entropy", description="l2_svm: squared hinge, one against the rest (Tang 2013); focal: Lin 2017."
@@ -194,7 +195,10 @@ def read_run_file(path: Path) -> dict[str, Any]:
     if written_as_json and isinstance(table, dict):
         table = table.get("config", table)
     if not isinstance(table, dict) or "recipe" not in table:
-        raise SettingsError(f'{path}: expected a line `recipe = "NAME"`')
+        raise SettingsError(f'{path}: expected {"a key" if written_as_json else "a line"} `recipe = "NAME"`')
+    for key, kind, what in (("recipe", str, "a name"), ("init", str, "a word"), ("parts", dict, "a table")):
+        if key in table and not isinstance(table[key], kind):
+            raise SettingsError(f"{path}: {key} is {what}, not {table[key]!r}")
     return table
 
 

@@ -32,7 +32,7 @@ def find_kept(folder: Path, epoch: int) -> Path:
         SettingsError: That epoch is not there.
     """
     place = kept_epoch(folder, epoch)
-    if not all((place / name).exists() for name in FILES):
+    if epoch not in kept_epochs(folder):
         kept = ", ".join(map(str, kept_epochs(folder))) or "none; train with --keep N"
         raise SettingsError(f"{folder}: epoch {epoch} was not kept; kept are: {kept}")
     return place
@@ -48,11 +48,15 @@ def go_back(folder: Path, epoch: int) -> None:
     place = find_kept(folder, epoch)
     for name in FILES:
         link_or_copy(place / name, folder / name)
-    for later in kept_epochs(folder):
+    for later in _numbered(folder):
         if later > epoch:
             shutil.rmtree(kept_epoch(folder, later))
 
 
 def kept_epochs(folder: Path) -> list[int]:
-    """Return which epochs are kept in the folder of a run, in order."""
+    """Return which epochs are kept whole in the folder of a run, in order."""
+    return [epoch for epoch in _numbered(folder) if all((kept_epoch(folder, epoch) / name).exists() for name in FILES)]
+
+
+def _numbered(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in (folder / "epochs").glob("*") if path.name.isdecimal())

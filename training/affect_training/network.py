@@ -76,14 +76,13 @@ def check_init(spec: RecipeSpec, init: str) -> None:
 
 
 def check_network(spec: RecipeSpec, config: RunConfig) -> None:
-    """See that a recipe's network can be built as a run wants it, and that it knows the run's kind of start.
+    """See that a recipe's network can be built as a run wants it, and has the layers that the run freezes.
 
     Raises:
-        SettingsError: It does not, or an argument of the network is unknown or out of range.
+        SettingsError: It has not, or an argument of the network is unknown or out of range.
     """
-    check_init(spec, config.init)
     with torch.device("meta"):  # shapes alone
-        build_model(spec.architecture, config.model)
+        freeze(build_model(spec.architecture, config.model), config.train.freeze)
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Callback
 
 from affect.errors import AffectError, SettingsError
 from affect.inference.device import Device
+from affect_training.launch import is_numbered_first
 
 T = TypeVar("T")
 
@@ -30,8 +31,7 @@ def is_first_process(processes: int) -> bool:
     Args:
         processes: That train together.
     """
-    numbers = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-    return processes == 1 or all(os.environ.get(name, "0") == "0" for name in numbers)
+    return processes == 1 or is_numbered_first()
 
 
 def own_device(name: str, processes: int) -> str:

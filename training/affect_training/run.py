@@ -5,6 +5,7 @@ of an unbroken one. Selection looks at PublicTest only.
 """
 
 import json
+import logging
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,7 +36,7 @@ from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
 from affect_training.processes import SameEpoch, check_gpus, cluster, is_first_process
 from affect_training.provenance import Normalisation, array_sha256, git_commit, init_sha256, package_versions
-from affect_training.run_folder import check_not_lost, empty_folder
+from affect_training.run_folder import check_free, empty_folder
 from affect_training.run_record import DataSet, RunRecord
 from affect_training.selection import is_over
 from affect_training.storage import UnwrittenError, alone, read_checkpoint, save_text
@@ -43,7 +44,10 @@ from affect_training.targets import Targets
 
 __all__ = ["EpochResult", "Run", "State", "open_run"]
 
+log = logging.getLogger(__name__)
+
 CALIBRATION_FACES = 2048
+ANOTHER_RUN = "run; choose another --out, or share it by --devices N"
 
 
 @dataclass(slots=True)
@@ -105,6 +109,11 @@ class Run:
         train, state = self.config.train, self.state
         return is_over(state.epoch, state.best_loss_epoch, train.epochs, train.stop_epochs)
 
+    @property
+    def _is_back(self) -> bool:
+        """Whether it goes on from an epoch that was kept, not from its last one."""
+        return self._resume_from is not None and self._resume_from.parent != self.folder
+
     def resume(self, *, epoch: int | None = None) -> bool:
         """Go on from the last checkpoint; False when there is none.
 
@@ -113,11 +122,10 @@ class Run:
 
         Raises:
             CheckpointError: The checkpoint is corrupt, or its weights do not fit the network.
-            SettingsError: It is of a run with other settings, this epoch was not kept, or the checkpoint is lost.
+            SettingsError: It is of a run with other settings, or this epoch was not kept.
         """
         path = (find_kept(self.folder, epoch) if epoch else self.folder) / "last.ckpt"
         if not path.exists():
-            check_not_lost(self.folder)
             return False
         saved = read_checkpoint(path, "affect")
         try:
@@ -153,8 +161,14 @@ class Run:
             SettingsError: The run was begun with other data, votes, auxiliary faces, initial weights or teachers; or
                 its processes do not go on from the same epoch, or are more than there are GPUs.
         """
+        first = is_first_process(self.devices * self.nodes)
         before = self._before()
+        if self._resume_from is None:
+            check_free(self.folder)
         if self.finished or stop_after == 0:
+            if first and self._is_back:
+                with alone(self.folder, ANOTHER_RUN):
+                    go_back(self.folder, self.state.epoch)
             return
         check_gpus(self.device, self.devices)
         self._check_size()
@@ -168,13 +182,12 @@ class Run:
             self.model, self.config, self.training, targets, self.normalise, self.device, judge.after_epoch
         )
         judge.module = module
-        first = is_first_process(self.devices * self.nodes)
         try:
             with ExitStack() as held:
                 held.enter_context(quiet_lightning())
                 trainer = self._trainer(judge)  # refuses settings before the folder is emptied
                 if first:
-                    held.enter_context(alone(self.folder, "run; choose another --out, or share it by --devices N"))
+                    held.enter_context(alone(self.folder, ANOTHER_RUN))
                     self._open_folder(before, inputs)
                 trainer.fit(module, ckpt_path=self._resume_from, weights_only=True)
         except SIGTERMException as exc:
@@ -326,7 +339,8 @@ class Run:
             return None
         try:
             before = RunRecord.read(self.folder)
-        except CheckpointError:
+        except CheckpointError as exc:
+            log.warning("%s; whether the run goes on with what it was begun with is not known", exc.message)
             return None
         # A finished run trains on nothing any more: its faces need not be put together to be counted.
         before.check_faces(self.folder, self.data.sha256, None if self.finished else len(self.training))
@@ -335,7 +349,7 @@ class Run:
     def _open_folder(self, before: RunRecord | None, inputs: dict[str, str]) -> None:
         """Write the run's record; a new run leaves nothing of an old one in its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._resume_from is not None and self._resume_from.parent != self.folder:
+        if self._is_back:
             go_back(self.folder, self.state.epoch)
         if self._resume_from is None:
             empty_folder(self.folder)

@@ -19,30 +19,38 @@ def check_not_lost(folder: Path) -> None:
     Raises:
         SettingsError: It is; beginning again would remove what is left.
     """
+    if not (folder / RUN_JSON).exists():
+        return
     if kept := kept_epochs(folder):
         left = f"epochs are kept: {', '.join(map(str, kept))}; go on from one by --from-epoch"
     elif (folder / "best.ckpt").exists() and (epochs := _logged(folder)) > 1:
-        left = f"best.ckpt of {epochs} epochs is there; keep it by another --out"
+        left = f"best.ckpt of {epochs} epochs is there, which `export` takes; choose another --out"
     else:
         return
     raise SettingsError(f"{folder}: last.ckpt is lost, while {left}, or remove all by --fresh")
 
 
-def empty_folder(folder: Path) -> None:
-    """Remove what an earlier run left.
+def check_free(folder: Path) -> None:
+    """See that a new run may remove what is in its folder.
 
     Raises:
-        SettingsError: Files of these names are there, but no record of a run: they may be somebody's.
+        SettingsError: Files of a run's names are there, but no record of a run: they may be somebody's.
     """
-    there = [folder / name for name in OF_A_RUN if (folder / name).exists()]
-    if there and not (folder / RUN_JSON).exists():
-        names = ", ".join(path.name for path in there)
-        raise SettingsError(f"{folder} has {names}, but no {RUN_JSON}: not of a run; choose another --out folder")
-    for path in there:
+    if (folder / RUN_JSON).exists():
+        return
+    if there := ", ".join(name for name in OF_A_RUN if (folder / name).exists()):
+        raise SettingsError(
+            f"{folder} has {there}, but no {RUN_JSON}: not of a run; choose another --out, or remove them by hand"
+        )
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what an earlier run left."""
+    for path in (folder / name for name in OF_A_RUN):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _logged(folder: Path) -> int:

@@ -26,7 +26,7 @@ class DataSet(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = Field(description="How they come: fer2013, icml, folders, list.")
+    kind: str = Field(description="How they come: fer2013, icml, csv, folders, list.")
     name: str | None = Field(default=None, description="Of the file or folder; None when they come from none.")
     aux: list[str] = Field(default_factory=list, description="Auxiliary sets.")
 
@@ -84,10 +84,10 @@ class RunRecord(BaseModel):
 
     def after(self, before: "RunRecord", epochs: int) -> Self:
         """Return this record with what is known of the first `epochs` epochs, when the run goes on from there."""
-        kept = [entry for entry in before.earlier if entry["epochs"] < epochs]
+        kept = [entry for entry in before.earlier if entry.get("epochs", 0) < epochs]
         then = {key: getattr(before, key) for key in CHANGING}
         for entry in reversed(before.earlier):
-            if entry["epochs"] >= epochs:  # the run has gone back, or nothing was trained since
+            if entry.get("epochs", 0) >= epochs:  # the run has gone back, or nothing was trained since
                 then |= entry
         changed = {key: then[key] for key in CHANGING if then[key] != getattr(self, key)}
         return self.model_copy(

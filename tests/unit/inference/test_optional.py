@@ -110,3 +110,14 @@ def test_a_model_that_is_no_torch_module_is_passed_over() -> None:
     assert network_of(backend) is None
     backend.model = nn.Identity()  # type: ignore[assignment]
     assert network_of(backend) is not None
+
+
+def test_what_is_something_else_under_these_names_is_passed_over() -> None:
+    class Other(FakeBackend):
+        manifest = "votes.json"
+        sidecar = "0"
+
+    backend = Other()
+    assert manifest_of(backend) is None
+    assert sidecar_of(backend) is None
+    assert identity_of(backend) == Identity(None, None)

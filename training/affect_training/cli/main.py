@@ -1,7 +1,6 @@
 """affect-train: reproduce the published systems, train new backends, evaluate, explain, export."""
 
 import logging
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,6 +9,7 @@ import click
 
 from affect.errors import AffectError
 from affect.version import __version__
+from affect_training.launch import is_numbered_first
 from affect_training.memory import keep_freed_memory
 
 COMMANDS = {
@@ -83,11 +83,14 @@ class _ToStderr(logging.Handler):
     """Shows messages as the commands show theirs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        try:
+            click.echo(self.format(record), err=True)
+        except Exception:  # a terminal that is gone must not end a run
+            self.handleError(record)
 
 
 def _log_to_stderr() -> None:
-    """Show what takes its time before or beside a progress bar; of several processes, the first one's."""
+    """Show what takes its time before or beside a progress bar; of processes that a launcher numbered, the first's."""
     ours = logging.getLogger("affect_training")
     ours.handlers = [_ToStderr()]
-    ours.setLevel(logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.WARNING)
+    ours.setLevel(logging.INFO if is_numbered_first() else logging.WARNING)

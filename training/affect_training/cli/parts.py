@@ -36,7 +36,7 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
     Raises:
         SettingsError: There is no such part, a part cannot be built so, or none knows the start; names the part.
     """
-    from affect_training.network import check_network
+    from affect_training.network import check_init, check_network
 
     for table in changes:
         for name, own in table.get("parts", {}).items():
@@ -54,6 +54,7 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
         start = {"init": given["init"]} if "init" in given else {}
         try:
             config = run_config(recipe, start, *shared, own, *alone)
+            check_init(recipe, config.init)
             check_network(recipe, config)
         except AffectError as exc:
             raise SettingsError(f"{spec.name}, part {name}: {exc.message}") from exc

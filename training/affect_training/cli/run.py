@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start anew although the folder has a checkpoint.")
 @click.option("--about", help="Of an ensemble's parts: as in `export`; needed when the data is not FER2013.")
 @click.option("--licence", help="Of an ensemble's parts: as in `export`.")
-@click.option("--dry-run", is_flag=True, help="Print what would run, as a run file, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, which can be a run file, and stop.")
 def run(
     recipe: str,
     data: Path | None,
@@ -102,10 +102,8 @@ def run(
         planned = [(folder / part.name, part.recipe, part.config) for part in parts]
     else:
         config = run_config(spec, *changes)
-        from affect_training.network import check_network
-
-        check_network(spec, config)
         planned = [(out or Path("runs") / f"{recipe}-seed{config.train.seed}", spec, config)]
+        _check(spec, config, begins=dry_run or fresh or not (planned[0][0] / "last.ckpt").exists())
     if dry_run:
         for place, _, config in planned:
             click.echo(f"would train in {place}:", err=True)
@@ -116,7 +114,7 @@ def run(
         check_starts(spec, [part for part in parts if fresh or not (folder / part.name / "last.ckpt").exists()])
     elif about or licence:
         raise SettingsError("--about and --licence are for the parts of an ensemble; `export` takes them for a run")
-    if resume and not any((place / "last.ckpt").exists() for place, _, _ in planned):
+    if resume and not from_epoch and not any((place / "last.ckpt").exists() for place, _, _ in planned):
         raise SettingsError(f"--resume: {out or planned[0][0]} has no checkpoint to go on from")
     for place, part, config in planned:
         _train(place, part, config, data, aux, device, devices, nodes, from_epoch=from_epoch, keep=keep, fresh=fresh)
@@ -126,6 +124,15 @@ def run(
         holdout = planned[0][2].data.holdout
         if is_first_process(devices * nodes):  # DDP runs the whole command in each
             vote_of_parts(spec, folder, data, device, holdout=holdout, about=about, licence=licence)
+
+
+def _check(spec: RecipeSpec, config: RunConfig, *, begins: bool) -> None:
+    """See what can be seen of a run without its data: its network, what it freezes and, when it begins, its start."""
+    from affect_training.network import check_init, check_network
+
+    check_network(spec, config)
+    if begins:  # later the file need not be there any more
+        check_init(spec, config.init)
 
 
 def _check_vote(
@@ -162,18 +169,21 @@ def _train(
     from affect_training.data import load_faces
     from affect_training.processes import is_first_process, own_device
     from affect_training.run import Run
+    from affect_training.run_folder import check_not_lost
 
     processes = devices * nodes
     faces = load_faces(existing(data), CACHE, votes=config.data.votes)
     own = Device(own_device(device, processes))
     training = Run(folder, spec, config, faces, own, aux=aux, devices=devices, nodes=nodes, cache=CACHE, keep=keep)
     resumed = not fresh and training.resume(epoch=from_epoch)
+    if not fresh and not resumed:
+        check_not_lost(folder)
     tell: Callable[[str], None] = click.echo if is_first_process(processes) else lambda _: None
     if aux is not None and not config.data.aux:
         tell(f"--aux {aux} is not used: data.aux names no set")
     if config.init == "none" and config.train.freeze:
         tell("train.freeze with --init none: what is frozen stays as it was drawn; --set freeze=[] trains everything")
-    if resumed:
+    if resumed and not training.finished:
         _tell_other_machine(training, tell)
     how = f"back at epoch {from_epoch}" if from_epoch else "resumed" if resumed else "from the start"
     tell(f"{spec.name} in {folder} on {training.device.description}, {how}")

@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,15 @@ from click.testing import CliRunner
 from support.tiny import install_tiny, tiny_faces, write_fer2013
 
 from affect.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the process's memory nor its loggers are changed for the tests that follow."""
+    monkeypatch.setattr(module, "keep_freed_memory", lambda: True)
+    ours = logging.getLogger("affect_training")
+    monkeypatch.setattr(ours, "handlers", list(ours.handlers))
+    monkeypatch.setattr(ours, "level", ours.level)
 
 
 def test_every_command_is_there_and_says_what_it_does() -> None:
@@ -89,8 +99,9 @@ def test_defects_are_not_hidden(monkeypatch: pytest.MonkeyPatch, error: Exceptio
 def test_what_takes_its_time_is_said_on_stderr(tmp_path: Path) -> None:
     write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
     arguments = ["data", "leaks", "--data", "fer2013.csv"]
-    for rank, said in ((None, "looking for the 64 faces of Training among the 21 of PublicTest"), ("1", "")):
-        environment = {**os.environ, **({"LOCAL_RANK": rank} if rank else {})}
+    looking = "looking for the 64 faces of Training among the 21 of PublicTest"
+    for number, said in (({}, looking), ({"LOCAL_RANK": "1"}, ""), ({"SLURM_PROCID": "3"}, "")):
+        environment = {**os.environ, **number}
         done = subprocess.run(
             [sys.executable, "-c", "from affect_training.cli.main import main; main()", *arguments],
             capture_output=True,

@@ -29,7 +29,7 @@ def call(*arguments: str, code: int = 0) -> Result:
 
 
 def train(*arguments: str) -> str:
-    return call("tiny", "--data", "fer2013.csv", "--device", "cpu", *arguments).output
+    return call("tiny", "--data", "fer2013.csv", "--device", "cpu", *arguments).stdout
 
 
 def facts(folder: str = "runs/tiny-seed5") -> dict[str, Any]:
@@ -164,21 +164,22 @@ def test_precision_is_a_setting() -> None:
 
 
 def test_another_machine_is_told_when_a_run_goes_on() -> None:
-    train("--set", "epochs=1")
+    train("--keep", "2")
     path = Path("runs/tiny-seed5/run.json")
     path.write_text(json.dumps({**facts(), "device": "cuda:0 (H100), bfloat16"}))
-    assert train("--set", "epochs=1").splitlines()[0].startswith("so far on cuda:0 (H100), bfloat16: the rest")
+    assert "so far on" not in train()  # finished
+    assert train("--from-epoch", "2").splitlines()[0].startswith("so far on cuda:0 (H100), bfloat16: the rest")
 
 
 def test_a_folder_with_files_of_others_is_left_alone() -> None:
-    theirs = Path("mine/epochs/data.txt")
+    theirs = Path("mine/epochs/2020/data.txt")
     theirs.parent.mkdir(parents=True)
     theirs.write_text("precious")
     with pytest.raises(SettingsError, match=r"mine has epochs, but no run\.json: not of a run; choose another --out"):
         train("--set", "epochs=1", "--out", "mine")
     with pytest.raises(SettingsError, match="not of a run"):
         train("--set", "epochs=1", "--out", "mine", "--fresh")
-    assert theirs.read_text() == "precious"
+    assert [path for path in Path("mine").rglob("*") if path.is_file()] == [theirs]
 
 
 def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away() -> None:
@@ -186,14 +187,49 @@ def test_a_run_that_lost_its_last_checkpoint_is_not_thrown_away() -> None:
     Path("runs/tiny-seed5/last.ckpt").unlink()
     with pytest.raises(SettingsError, match=r"last\.ckpt is lost, while epochs are kept: 2; go on from one"):
         train()
-    assert "back at epoch 2" in train("--from-epoch", "2")
+    assert "back at epoch 2" in train("--from-epoch", "2", "--resume")
+    train("--keep", "3", "--out", "ended")
+    Path("ended/last.ckpt").unlink()
+    assert "back at epoch 3" in train("--from-epoch", "3", "--out", "ended")
+    assert train("--out", "ended").splitlines()[0].endswith("resumed")
     train("--out", "plain")
     Path("plain/last.ckpt").unlink()
-    with pytest.raises(
-        SettingsError, match=r"best\.ckpt of 3 epochs is there; keep it by another --out, or remove all"
-    ):
+    with pytest.raises(SettingsError, match=r"best\.ckpt of 3 epochs is there, which `export` takes"):
         train("--out", "plain")
+    exported = ["export", "plain", "-o", "plain.safetensors", "--data", "fer2013.csv", "--device", "cpu"]
+    assert CliRunner().invoke(cli, exported, catch_exceptions=False).exit_code == 0
     assert "from the start" in train("--out", "plain", "--fresh")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "expected a key `recipe"),
+        ('{"recipe": "tiny", "init": null}', "init is a word, not None"),
+        ('{"recipe": "tiny", "parts": []}', "parts is a table"),
+        ('{"recipe": 3}', "recipe is a name, not 3"),
+        ("{", "Expecting"),
+    ],
+)
+def test_a_run_file_of_another_shape_is_refused(text: str, message: str) -> None:
+    Path("run.json").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        call("tiny", "--run-file", "run.json", "--dry-run")
+
+
+def test_a_file_that_a_run_started_from_need_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("affect_training.network.check_init", lambda spec, init: asked.append(init))
+    train("--set", "epochs=1")
+    assert set(asked) == {"none"}
+    asked.clear()
+    train("--set", "epochs=1")
+    assert asked == []
+
+
+def test_what_is_frozen_is_looked_for_before_anything_else() -> None:
+    with pytest.raises(SettingsError, match="no parameter is called or lies below 'nothing'"):
+        call("tiny", "--dry-run", "--set", 'freeze=["nothing"]')
 
 
 def test_auxiliary_faces_come_from_their_folder(tmp_path: Path) -> None:
