@@ -62,7 +62,8 @@ class EnsembleBackend:
         self._parts: list[Part] = []
         self._order: list[int] = []
         for voter, member in zip(plan.members, members, strict=True):
-            found, sidecar = identity_of(member).weights_sha256, sidecar_of(member)
+            sidecar = sidecar_of(member)
+            found = None if sidecar is None else sidecar.weights_sha256
             if voter.weights_sha256 is not None and found is not None and found != voter.weights_sha256:
                 raise CheckpointError(
                     f"ensemble member {voter.reference}: its weights ({found[:12]}) are not those the vote was fitted "

@@ -29,7 +29,7 @@ from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_intera
 from affect_training.config import RunConfig
 from affect_training.data import SIDE, FaceData, Split
 from affect_training.data.holdout import hold_out
-from affect_training.data.training import TrainingSet, training_set
+from affect_training.data.training import TrainingSet, described, training_set
 from affect_training.judge import EpochResult, Judge, Progress, State
 from affect_training.kept import find_kept, go_back
 from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
@@ -99,11 +99,6 @@ class Run:
         return self._training_set().split
 
     @property
-    def made_of(self) -> dict[str, int]:
-        """Where they come from, as in `TrainingSet`."""
-        return self._training_set().made_of
-
-    @property
     def finished(self) -> bool:
         """Whether early stopping or the last epoch has come."""
         train, state = self.config.train, self.state
@@ -150,7 +145,7 @@ class Run:
         """Train until early stopping or the last epoch.
 
         Args:
-            progress: Gets one line an epoch.
+            progress: Gets a line of what is unusual in faces or device, and one an epoch.
             stop_after: Ends this call after that many epochs; `resume` and `fit` go on.
             on_epoch: Gets each epoch's figures; an exception of its ends the run.
 
@@ -173,6 +168,10 @@ class Run:
         check_gpus(self.device, self.devices)
         self._check_size()
         targets, inputs = self._given(before)
+        if before and before.device != self.device.description:
+            progress(f"so far on {before.device}: the rest will not be what it would have been there")
+        for line in described(self._training_set(), self.data):
+            progress(line)
         if self._resume_from is None:
             self._start()
         self._freeze()
@@ -361,7 +360,7 @@ class Run:
             inputs_sha256=inputs,
             faces={name: len(split) for name, split in self.data.splits.items()},
             faces_trained_on=len(self.training),
-            made_of=self.made_of,
+            made_of=self._training_set().made_of,
             blank_dropped=self.data.blank,
             packages=package_versions(),
             git_commit=git_commit(),

@@ -108,8 +108,9 @@ def ask(
             found = _probabilities(FaceClassifier(backend, device), name, images, mirror=both)
             if kept:
                 _write(kept, found)
-        sidecar, sha256 = sidecar_of(backend), identity_of(backend).weights_sha256
-        return Answers(name, found, sha256, _identity(backend), None if sidecar is None else sidecar.calibration)
+        sidecar = sidecar_of(backend)
+        sha256, calibration = (sidecar.weights_sha256, sidecar.calibration) if sidecar else (None, None)
+        return Answers(name, found, sha256, _identity(backend), calibration)
     finally:
         backend.close()
 

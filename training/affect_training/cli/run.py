@@ -3,19 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from affect.errors import CheckpointError, SettingsError
+from affect.errors import SettingsError
 from affect.plugins import PluginHost
 from affect.registry import RecipeSpec
 from affect_training.cli.common import CACHE, data_option, device_option, existing
 from affect_training.cli.parts import check_starts, parts_of, vote_of_parts
 from affect_training.config import RunConfig, parse_assignments, read_run_file, run_config
-
-if TYPE_CHECKING:
-    from affect_training.run import Run
 
 
 @click.command()
@@ -183,34 +179,8 @@ def _train(
         tell(f"--aux {aux} is not used: data.aux names no set")
     if config.init == "none" and config.train.freeze:
         tell("train.freeze with --init none: what is frozen stays as it was drawn; --set freeze=[] trains everything")
-    if resumed and not training.finished:
-        _tell_other_machine(training, tell)
     how = f"back at epoch {from_epoch}" if from_epoch else "resumed" if resumed else "from the start"
     tell(f"{spec.name} in {folder} on {training.device.description}, {how}")
-    if not training.finished:
-        _tell_faces(training, tell)
     training.fit(tell)
     state = training.state
     tell(f"best PublicTest accuracy {state.best_accuracy:.4f} in epoch {state.best_epoch} of {state.epoch}")
-
-
-def _tell_other_machine(training: "Run", tell: Callable[[str], None]) -> None:
-    """Say when the epochs before were trained on another device or in another precision."""
-    from affect_training.run_record import RunRecord
-
-    try:
-        before = RunRecord.read(training.folder).device
-    except CheckpointError:
-        return
-    if before != training.device.description:
-        tell(f"so far on {before}: the rest will not be what it would have been there")
-
-
-def _tell_faces(training: "Run", tell: Callable[[str], None]) -> None:
-    """Say which faces are trained on, when they are not simply those of Training."""
-    first, *others = training.made_of.items()
-    if others:
-        parts = ", ".join([f"{first[0]} {first[1]:,}", *(f"{name} {count:+,}" for name, count in others)])
-        tell(f"{len(training.training):,} faces to train on: {parts}")
-    if blank := sum(training.data.blank.values()):
-        tell(f"{blank} blank images are dropped: {', '.join(f'{n} {c}' for n, c in training.data.blank.items() if c)}")

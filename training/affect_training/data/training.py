@@ -63,6 +63,18 @@ def training_set(data: FaceData, config: RunConfig, aux: Path | None = None, cac
     return TrainingSet(split, sha256, made_of)
 
 
+def described(faces: TrainingSet, data: FaceData) -> list[str]:
+    """Say what faces these are, a line each; nothing when they are simply all that Training has."""
+    (name, count), *others = faces.made_of.items()
+    lines = []
+    if others:
+        parts = ", ".join([f"{name} {count:,}", *(f"{other} {change:+,}" for other, change in others)])
+        lines.append(f"{len(faces.split):,} faces to train on: {parts}")
+    if blank := sum(data.blank.values()):
+        lines.append(f"{blank} blank images are dropped: {', '.join(f'{s} {n}' for s, n in data.blank.items() if n)}")
+    return lines
+
+
 def training_key(config: RunConfig) -> Hashable:
     """Return what of a run's settings decides `training_set`: equal for runs over equal faces."""
     balance = config.train.balance

@@ -168,7 +168,7 @@ def test_another_machine_is_told_when_a_run_goes_on() -> None:
     path = Path("runs/tiny-seed5/run.json")
     path.write_text(json.dumps({**facts(), "device": "cuda:0 (H100), bfloat16"}))
     assert "so far on" not in train()  # finished
-    assert train("--from-epoch", "2").splitlines()[0].startswith("so far on cuda:0 (H100), bfloat16: the rest")
+    assert train("--from-epoch", "2").splitlines()[1].startswith("so far on cuda:0 (H100), bfloat16: the rest")
 
 
 def test_a_folder_with_files_of_others_is_left_alone() -> None:
