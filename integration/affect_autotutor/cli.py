@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -37,7 +38,7 @@ def main(url: str, session: str | None, token: str | None, lesson: Path | None, 
     """Teach a lesson and change course when the learner is confused, frustrated or bored."""
     try:
         asyncio.run(_run(url, session, token, lesson, show_affect))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
     except AffectError as exc:
         click.echo(f"affect-tutor: {exc.message} [{exc.code}]", err=True)
@@ -45,6 +46,7 @@ def main(url: str, session: str | None, token: str | None, lesson: Path | None, 
 
 
 async def _run(url: str, session: str | None, token: str | None, lesson: Path | None, show_affect: bool) -> None:
+    _end_on_interrupt()
     dialogue, policy = Dialogue(load_lesson(lesson)), AffectPolicy()
     if session is None:
         await _converse(TutorHost(dialogue, policy), show_affect)
@@ -71,6 +73,13 @@ async def _converse(host: TutorHost, show_affect: bool) -> None:
                 states = ", ".join(sorted(host.policy.open_states)) or "nothing"
                 click.echo(f"  [told: {states}; does: {host.tactics[-1] or 'as always'}]")
             _print(moves)
+
+
+def _end_on_interrupt() -> None:
+    """Let Ctrl-C wake the loop too: `asyncio.run` alone may see one only when the loop wakes for another reason."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
 
 
 def _lines() -> "asyncio.Queue[str]":

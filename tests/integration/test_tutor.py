@@ -157,3 +157,34 @@ def test_an_interrupt_ends_it_at_once() -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+_INTERRUPTED_ASLEEP = """
+import signal, sys, threading, time
+from affect_autotutor import cli
+
+def interrupt():
+    sys.stdin.readline()  # the test has seen the question
+    time.sleep(0.2)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+cli._lines = lambda: cli.asyncio.Queue()
+cli.main([])
+"""
+
+
+def test_an_interrupt_wakes_a_loop_that_sleeps() -> None:
+    """Taken by another thread, as one is that comes just before the loop sleeps, it does not end the loop's wait."""
+    command = [sys.executable, "-u", "-c", _INTERRUPTED_ASLEEP]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert any("tutor: You run" in line for line in process.stdout)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.communicate()
