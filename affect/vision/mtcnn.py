@@ -25,6 +25,8 @@ Ints = NDArray[np.int64]
 
 PYRAMID_FACTOR = 0.709  # sqrt(1/2): each step halves the pixels (the paper's value)
 P_NET_CELL, P_NET_STRIDE = 12, 2
+ASK_AGAIN = 0.3
+"""Face probability from which the second look lays O-Net's crop anew, around the box that O-Net found itself."""
 
 
 class Mtcnn:
@@ -45,7 +47,8 @@ class Mtcnn:
         """Find all faces of each image, best first.
 
         Where there is none, a second look goes down to small faces and lets more candidates through to O-Net, which
-        then must see a face in the mirror image too: turned and partly hidden faces are found, textures are not.
+        then must see a face in the mirror image too, and may look again where it saw half of one: turned and partly
+        hidden faces are found, textures are not.
         """
         hints = hints or [Hint()] * len(images)
         first = [max(hint.smallest, self._first_size(image)) for hint, image in zip(hints, images, strict=True)]
@@ -101,10 +104,14 @@ class Mtcnn:
         which, boxes = self._reject(images, which, boxes, thresholds[1])
         if not len(which):
             return [[] for _ in images]
-        crops = self._crops([images[k] for k in which], boxes, 48)
-        probability, refined, landmarks = self._o_net(crops, boxes)
-        if confirm:
-            self._confirm(crops, probability, thresholds[2], np.ones(len(which), bool))
+        probability, refined, landmarks = self._judge(images, which, boxes, thresholds[2], confirm=confirm)
+        doubted = np.flatnonzero((probability >= ASK_AGAIN) & (probability < thresholds[2]))
+        if confirm and len(doubted):
+            around = _squares(refined[doubted])
+            again = self._judge(images, which[doubted], around, thresholds[2], confirm=True)
+            better = again[0] > probability[doubted]
+            for answers, new in zip((probability, refined, landmarks), again, strict=True):
+                answers[doubted[better]] = new[better]
         faces: list[list[Detection]] = [[] for _ in images]
         for k in range(len(images)):
             mine = np.flatnonzero((which == k) & (probability >= thresholds[2]))
@@ -188,6 +195,16 @@ class Mtcnn:
         keep = batched_nms(candidates, probability[good], frames, 0.7)
         refined = _shift(candidates[keep], offsets[good][keep])
         return frames[keep].cpu().numpy(), _squares(refined.cpu().numpy())
+
+    def _judge(
+        self, images: Sequence[ByteArray], which: Ints, squares: FloatArray, threshold: float, *, confirm: bool
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Run O-Net on squares [N, 4] of the frames `which` [N]; with `confirm` its probability is the mirror's too."""
+        crops = self._crops([images[k] for k in which], squares, 48)
+        probability, refined, landmarks = self._o_net(crops, squares)
+        if confirm:
+            self._confirm(crops, probability, threshold, np.ones(len(which), bool))
+        return probability, refined, landmarks
 
     def _o_net(self, crops: torch.Tensor, squares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Run O-Net on crops of squares [N, 4]; return probability [N], boxes [N, 4], landmarks [N, 5, 2] in pixels."""

@@ -7,6 +7,7 @@ from torch import nn
 from affect.inference.device import Device
 from affect.settings.vision import MtcnnSettings
 from affect.types import ByteArray, Detection, FloatArray
+from affect.vision import mtcnn as module
 from affect.vision.detector import Hint, overlap
 from affect.vision.mtcnn import Mtcnn
 
@@ -132,6 +133,17 @@ def test_a_covered_face_is_found_by_the_second_look(mtcnn: Mtcnn, covered: ByteA
     assert first_only.detect([covered]) == [[]]
     ((face,),) = mtcnn.detect([covered])
     assert overlap(face.box, PORTRAIT_FACE) > 0.4
+
+
+def test_the_second_look_lays_a_doubtful_crop_anew(
+    mtcnn: Mtcnn, portrait: ByteArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    covered = portrait.copy()
+    covered[104:] = 127  # from under the nose on
+    ((face,),) = mtcnn.detect([covered])
+    assert overlap(face.box, PORTRAIT_FACE) > 0.4
+    monkeypatch.setattr(module, "ASK_AGAIN", 1.0)
+    assert mtcnn.detect([covered]) == [[]]
 
 
 class NoFaceInMirrors:
