@@ -8,11 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from affect.cli.bench_pipeline import moving_face
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / "artefacts"
+expect.set_options(timeout=60_000)  # its own 5 s are short beside other work on two cores
 
 
 @pytest.fixture(scope="session")

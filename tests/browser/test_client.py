@@ -67,6 +67,7 @@ class Script:
 @pytest.fixture
 async def script(browser: Browser) -> AsyncIterator[Script]:
     context = await browser.new_context()
+    context.set_default_timeout(60_000)
     yield Script(await context.new_page())
     await context.close()
 
@@ -92,7 +93,7 @@ async def test_a_grant_is_repeated_to_a_service_that_was_started_anew(
         await granted(service, script)
     async with serve(there) as service:
         await until(lambda: "s-1" in service.sessions and service.sessions["s-1"].consent)
-    assert script.said("consent") == [{"type": "consent", "granted": True, "context": "research"}] * 2
+    await until(lambda: script.said("consent") == [{"type": "consent", "granted": True, "context": "research"}] * 2)
 
 
 async def test_a_grant_withdrawn_while_disconnected_is_not_repeated(
@@ -121,7 +122,7 @@ async def test_a_withdrawal_while_disconnected_reaches_a_service_that_has_the_gr
         await script.when("reconnecting", "client.sendConsent(false)")
         await script.do(_CUT)
         await until(lambda: not service.sessions["s-1"].consent)
-    assert [message["granted"] for message in script.said("consent")] == [True, False]
+    await until(lambda: [message["granted"] for message in script.said("consent")] == [True, False])
 
 
 async def test_a_tutor_whose_session_is_gone_forgets_its_number(
@@ -176,7 +177,7 @@ async def test_a_bye_before_the_welcome_ends_the_session(script: Script, serve: 
         await script.do(_CUT)
         await until(lambda: session.ended)
         assert not session.consent
-    assert [message["type"] for message in script.sockets[1]] == ["hello", "bye"]
+    await until(lambda: [[message["type"] for message in sent] for sent in script.sockets[1:]] == [["hello", "bye"]])
 
 
 @pytest.mark.parametrize("before", ["", "client.sendConsent(false);"])

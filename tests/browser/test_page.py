@@ -38,6 +38,7 @@ async def service() -> AsyncIterator[AffectService]:
 async def page(browser: Browser, service: AffectService) -> AsyncIterator[Page]:
     """The page, freshly loaded; any script error or console error fails the test."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["camera"])
+    context.set_default_timeout(60_000)
     page = await context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -77,7 +78,7 @@ async def test_from_the_webcam_to_an_event_on_screen(page: Page, artefacts: Path
     await expect(page.locator("#backend")).to_have_text("compact")
     # The overlay really has something drawn: a box and landmarks.
     assert await page.locator("#overlay").evaluate(_DRAWN)
-    await expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("percent"), timeout=10_000)
+    await expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("percent"))
     await page.screenshot(path=artefacts / "page-light.png", full_page=True)
     await page.emulate_media(color_scheme="dark")
     await page.screenshot(path=artefacts / "page-dark.png", full_page=True)

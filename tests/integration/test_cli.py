@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.limits import LIMIT_S
 
 from affect.cli.bench_pipeline import moving_face
 from affect.labels import EMOTIONS, STATES
@@ -21,7 +22,9 @@ from affect.labels import EMOTIONS, STATES
 AFFECT = [sys.executable, "-m", "affect"]
 
 
-def affect(*arguments: str | Path, code: int = 0, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def affect(
+    *arguments: str | Path, code: int = 0, timeout: float = LIMIT_S, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command; its exit code must be `code`."""
     result = subprocess.run(
         [*AFFECT, *map(str, arguments)],
@@ -287,7 +290,7 @@ def test_a_misspelt_setting_is_answered_with_the_right_one() -> None:
 )
 def test_cheap_imports_stay_cheap(statement: str) -> None:
     check = f"import sys\n{statement}\nprint([m for m in ('torch', 'cv2', 'websockets') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert result.stdout.strip() == "[]"
 
 

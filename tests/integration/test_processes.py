@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from affect_client import AffectClient
+from support.limits import LIMIT_S
 
 from affect.cli.bench_pipeline import moving_face
 from affect.service.protocol import Event, ObservationMessage, Status, Welcome
@@ -29,7 +30,8 @@ def service(port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
     command = [*AFFECT, *options, "serve", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        for _ in range(1800):
+        until = time.monotonic() + LIMIT_S
+        while time.monotonic() < until:
             if process.poll() is not None:
                 pytest.fail(f"affect serve ended: {process.stdout.read() if process.stdout else ''}")
             try:
@@ -38,16 +40,16 @@ def service(port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.1)
         else:
-            pytest.fail("affect serve was not ready in three minutes")
+            pytest.fail(f"affect serve was not ready in {LIMIT_S:.0f} s")
         yield process
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(LIMIT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(20)
+                process.wait(LIMIT_S)
                 raise
         if process.stdout:
             process.stdout.close()
@@ -76,14 +78,14 @@ async def test_a_real_face_becomes_events_through_a_real_process(port: int) -> N
                         kinds.add(message.event.data.state)
 
             reader = asyncio.create_task(read())
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(LIMIT_S):
                 for frame in itertools.cycle(frames):
                     await client.send_frame(frame, time.monotonic() - started)
                     await asyncio.sleep(0.1)
                     if len(observations) >= 10:
                         break
             await client.bye()
-            await asyncio.wait_for(reader, 20)
+            await asyncio.wait_for(reader, LIMIT_S)
         with_face = [o for o in observations if o.followed is not None]
         assert len(with_face) >= len(observations) - 1
         faces = [next(f for f in o.faces if f.track_id == o.followed) for o in with_face]
@@ -93,7 +95,7 @@ async def test_a_real_face_becomes_events_through_a_real_process(port: int) -> N
         assert max(emotions, key=lambda name: emotions[name]) == "happy"  # she smiles
         assert "presence" in kinds
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert await asyncio.to_thread(process.wait, LIMIT_S) == 0
         assert process.stdout is not None
         told = process.stdout.read()
         assert "INFO affect.service.server: client 'affect-client/" in told
@@ -118,7 +120,7 @@ async def test_the_end_in_the_middle_and_reconnect(port: int, how: signal.Signal
 
     async def feed_until(count: int) -> None:
         """Send frames until there are so many observations."""
-        for k in range(600):
+        for k in range(int(LIMIT_S * 10)):
             if len(observed) >= count:
                 return
             await client.send_frame(frames[k % len(frames)], time.monotonic() - started)
@@ -131,7 +133,7 @@ async def test_the_end_in_the_middle_and_reconnect(port: int, how: signal.Signal
         reader = asyncio.create_task(read())
         await feed_until(3)
         process.send_signal(how)
-        assert process.wait(20) == status
+        assert await asyncio.to_thread(process.wait, LIMIT_S) == status
     before = len(observed)
     with service(port):
         await feed_until(before + 3)
@@ -139,14 +141,14 @@ async def test_the_end_in_the_middle_and_reconnect(port: int, how: signal.Signal
         assert welcomes[1].session == "s-kill"
         assert welcomes[1].resumed is False  # the ring was in memory and died with the process
         await client.bye()
-        await asyncio.wait_for(reader, 20)
+        await asyncio.wait_for(reader, LIMIT_S)
     await client.__aexit__(None, None, None)
 
 
 async def test_status_tells_no_face_from_dead_service(port: int) -> None:
     with service(port, "--set", "service.status_s=0.5"):
         async with AffectClient(f"ws://127.0.0.1:{port}/ws") as client:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(LIMIT_S):
                 async for message in client:
                     if isinstance(message, Status):
                         assert (message.presence, message.consent, message.received) == ("unknown", False, 0)
@@ -156,7 +158,7 @@ async def test_status_tells_no_face_from_dead_service(port: int) -> None:
 def test_serve_prints_its_addresses_and_ends_well_on_sigint(port: int) -> None:
     with service(port) as process:
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0
     assert f"page http://127.0.0.1:{port}/  websocket ws://127.0.0.1:{port}/ws  (Ctrl-C stops)" in said.splitlines()
     assert re.search(r"^backend compact, detector mtcnn, ", said, re.MULTILINE)
@@ -165,7 +167,7 @@ def test_serve_prints_its_addresses_and_ends_well_on_sigint(port: int) -> None:
 
 def refusal(*arguments: str) -> str:
     """Run `affect …`, which must fail, and return what it says on stderr."""
-    result = subprocess.run([*AFFECT, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run([*AFFECT, *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert result.returncode == 1
     return result.stderr
 
@@ -182,7 +184,7 @@ def test_serve_refuses_a_public_bind_without_protection() -> None:
 
 def test_serve_with_an_unknown_backend_says_what_was_meant() -> None:
     result = subprocess.run(
-        [*AFFECT, "serve", "--backend", "cnm"], capture_output=True, text=True, timeout=60, check=False
+        [*AFFECT, "serve", "--backend", "cnm"], capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert result.returncode == 1
     assert "did you mean 'cnn'" in result.stderr
@@ -191,7 +193,7 @@ def test_serve_with_an_unknown_backend_says_what_was_meant() -> None:
 def test_a_taken_port_is_a_clear_error(port: int) -> None:
     with service(port):
         result = subprocess.run(
-            [*AFFECT, "serve", "--port", str(port)], capture_output=True, text=True, timeout=60, check=False
+            [*AFFECT, "serve", "--port", str(port)], capture_output=True, text=True, timeout=LIMIT_S, check=False
         )
     assert result.returncode == 1
     assert "cannot listen" in result.stderr
@@ -204,7 +206,7 @@ def test_settings_file_is_read_from_the_environment(tmp_path: Path) -> None:
         [*AFFECT, "doctor"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
         env={**os.environ, "AFFECT_CONFIG": str(config)},
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.limits import LIMIT_S
 from support.tiny import tiny_faces, write_fer2013
 
 from affect.cli.bench_pipeline import moving_face
@@ -92,16 +93,17 @@ class Reader:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec {self.text(block)}"], cwd=folder, env=self.env, stdout=log, stderr=log, text=True
             )
-        for _ in range(1200):
+        until = time.monotonic() + LIMIT_S
+        while time.monotonic() < until:
             if process.poll() is not None:
                 break
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz"):
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=10):
                     return process
-            except (urllib.error.URLError, ConnectionError):
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.1)
         process.kill()
-        process.wait(20)
+        process.wait(LIMIT_S)
         pytest.fail(f"affect serve was not ready: {(self.home / 'serve.log').read_text()}")
 
 
@@ -121,7 +123,7 @@ def reader(tmp_path: Path, unused_tcp_port: int) -> Reader:
         path.chmod(0o755)
     write_fer2013(tmp_path / "fer2013.csv", tiny_faces())
     writer = cv2.VideoWriter(str(tmp_path / "lesson.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
-    for jpeg in moving_face(320, 240, 15):
+    for jpeg in moving_face(320, 240, 60):
         writer.write(np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)))
     writer.release()
     (tmp_path / "lesson.avi").rename(tmp_path / "lesson.mp4")
@@ -161,11 +163,11 @@ def test_from_mkdir_to_served_events(reader: Reader) -> None:
                 printed.append(said)
         assert service is not None
         service.send_signal(signal.SIGTERM)
-        assert service.wait(30) == 0
+        assert service.wait(LIMIT_S) == 0
     finally:
         if service is not None and service.poll() is None:
             service.kill()
-            service.wait(20)
+            service.wait(LIMIT_S)
     made, installed, trained, measured, listened = printed
     assert made == ""
     assert re.search(r"smallnet\s*│ smallnet 0\.1\.0\s*│ loaded", installed)

@@ -31,7 +31,7 @@ class Memory:
 
     def write(self, session: str, event: Mapping[str, Any]) -> None:
         self.entered.set()
-        assert self.release.wait(5)
+        assert self.release.wait(60)
         self.threads.add(threading.current_thread().name)
         if self.fail_write:
             raise OSError("disk full")
@@ -88,8 +88,8 @@ def test_a_sink_that_falls_behind_loses_its_own_events_and_they_are_counted() ->
     slow.release.clear()
     sinks = fanout(2, slow=slow, fast=fast)
     sinks.write("s", {"k": 0})
-    assert slow.entered.wait(5)  # it holds event 0 now; two more fit into its queue
-    assert fast.entered.wait(5)
+    assert slow.entered.wait(60)  # it holds event 0 now; two more fit into its queue
+    assert fast.entered.wait(60)
     for k in (1, 2, 3, 4):
         sinks.write("s", {"k": k})
     slow.release.set()
@@ -173,7 +173,7 @@ def test_a_sink_that_is_stuck_at_the_end_is_told_of(caplog: pytest.LogCaptureFix
     sinks = fanout(stuck=stuck, good=good)
     for k in range(5):
         sinks.write("s", {"k": k})
-    assert stuck.entered.wait(5)
+    assert stuck.entered.wait(60)
     with caplog.at_level(logging.WARNING, "affect.sinks"):
         sinks.close(timeout_s=2)
     assert [r.getMessage() for r in caplog.records] == ["sink stuck is stuck; 5 events are lost"]

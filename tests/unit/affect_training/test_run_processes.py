@@ -13,6 +13,7 @@ from affect_training import run
 from affect_training.storage import alone
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from support.limits import LIMIT_S
 from support.runs import TESTS, facts, log, quiet, weights
 from support.tiny import TINY_HEADS, tiny_faces, write_fer2013
 
@@ -31,7 +32,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, start: Start) -> None
         [sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
          "--set", "model.norm=false", "--set", "epochs=2", "--device", "cpu", "--devices", "2"],
         cwd=tmp_path, env={**os.environ, **SAME_CODE}, capture_output=True, text=True, check=False,
-        timeout=400,
+        timeout=LIMIT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -56,7 +57,7 @@ def test_what_the_first_process_cannot_write_ends_both(tmp_path: Path, blocked: 
     done = subprocess.run(
         [sys.executable, TESTS / "support/train.py", "run", "tiny-heads", "--data", "fer2013.csv", "--out", "several",
          "--set", "epochs=2", "--device", "cpu", "--devices", "2"],
-        cwd=tmp_path, env={**os.environ, **SAME_CODE}, capture_output=True, text=True, check=False, timeout=400,
+        cwd=tmp_path, env={**os.environ, **SAME_CODE}, capture_output=True, text=True, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if line.startswith("affect-train: ")]
@@ -82,7 +83,7 @@ def test_two_machines_train_one_network(tmp_path: Path, start: Start, unused_tcp
         for rank in range(2)
     ]  # fmt: skip
     try:
-        said = [machine.communicate(timeout=240) for machine in machines]
+        said = [machine.communicate(timeout=LIMIT_S) for machine in machines]
     finally:
         for machine in machines:
             machine.kill()

@@ -141,8 +141,10 @@ async def test_a_grant_after_a_revocation_begins_with_the_next_frame(
 
 
 async def test_the_newest_frame_waits_and_the_others_are_counted(
-    session: ServiceSession, engine: HeldEngine, ear: Ear
+    session: ServiceSession, engine: HeldEngine, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     for seq in range(1, 6):
         push(session, seq)
         await settle()
@@ -278,6 +280,7 @@ async def test_a_stuck_engine_does_not_stop_the_time(
     session: ServiceSession, engine: HeldEngine, published: list[CloudEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     push(session, 1)
     await settle()
     engine.answer(0)
