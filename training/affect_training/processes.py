@@ -104,6 +104,21 @@ def by_the_first(trainer: Trainer, act: Callable[[], T]) -> T:
     return done[0]
 
 
+class OwnEnd(Callback):
+    """Lets the first process end by itself, with its own reason, when all fail.
+
+    Lightning watches the processes that it has started and kills the first one as soon as another has ended with an
+    error: where all fail together, in the middle of what it says and writes of that.
+    """
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Take the others off the watch; they were told, or found out themselves."""
+        watched = getattr(trainer.strategy.launcher, "procs", None)
+        if watched and isinstance(exception, AffectError):
+            self.others = list(watched)  # a Popen must not be collected before its process has ended
+            watched.clear()
+
+
 class SameEpoch(Callback):
     """Ends all processes unless they go on from the same epoch: else some resume while others start anew.
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol, cast
 
 import pytest
 import torch
-from affect_training.processes import SameEpoch, by_the_first, check_gpus, cluster, is_first_process, own_device
+from affect_training.processes import OwnEnd, SameEpoch, by_the_first, check_gpus, cluster, is_first_process, own_device
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from affect.errors import AffectError, SettingsError
@@ -195,3 +195,13 @@ def test_an_error_that_cannot_be_told_is_still_the_first() -> None:
         by_the_first(pair(first=True, broadcast=broken), fail)
     with pytest.raises(RuntimeError, match="NCCL error"):
         by_the_first(pair(first=False, broadcast=broken), fail)
+
+
+@pytest.mark.parametrize(("error", "watched"), [(AffectError("x"), 0), (KeyboardInterrupt(), 2), (ValueError(), 2)])
+def test_who_fails_with_the_others_is_not_killed_for_them(error: BaseException, watched: int) -> None:
+    launcher = SimpleNamespace(procs=["second", "third"])
+    trainer = cast("Any", SimpleNamespace(strategy=SimpleNamespace(launcher=launcher)))
+    OwnEnd().on_exception(trainer, None, error)
+    assert len(launcher.procs) == watched
+    alone = cast("Any", SimpleNamespace(strategy=SimpleNamespace(launcher=None)))
+    OwnEnd().on_exception(alone, None, error)
