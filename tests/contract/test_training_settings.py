@@ -25,7 +25,7 @@ def test_every_setting_says_what_it_means(model: type[BaseModel]) -> None:
 def test_defaults_and_limits_are_those_of_the_code() -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     rows = {cells[1].strip(): cells[2:4] for line in lines if len(cells := line.split("|")) == 6}
-    assert rows["`train.warmup`"] == [" `0` ", " ≥ 0, < 1 "]
+    assert rows["`train.warmup`"] == ["  ", " ≥ 0, < 1 "]
     assert rows["`augment.zoom`"] == [" `[1, 1]` ", "  "]
     assert rows["`train.nesterov`"] == [" `true` ", "  "]
     assert rows["`train.lr`"] == [" the recipe's ", " > 0 "]

@@ -13,6 +13,8 @@ from affect.errors import SettingsError, first_problem
 from affect.registry import RecipeSpec
 
 TABLES = ("model", "data", "augment", "train")
+RISING = ("cosine", "onecycle")
+"""Schedules that may begin with a warmup."""
 _BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 
 
@@ -93,9 +95,15 @@ class TrainConfig(BaseModel):
     freeze: tuple[str, ...] = Field(default=(), description="Modules or parameters that stay as they are.")
     # Schedule
     schedule: Literal["constant", "plateau", "cosine", "onecycle"] = Field(
-        default="constant", description="Of the learning rate; plateau cuts it when `watch` stands still."
+        default="constant",
+        description="Of the learning rate; plateau cuts it when `watch` stands still; onecycle leaves the momentum.",
     )
-    warmup: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps; cosine and onecycle (.3 in torch).")
+    warmup: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Share of the steps in which the rate rises; else .3 of onecycle, 0 of cosine.",
+    )
     plateau_epochs: int = Field(default=5, ge=1, description="Epochs without progress before a cut.")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="The rate is multiplied by it.")
     # Loss
@@ -108,7 +116,8 @@ class TrainConfig(BaseModel):
     votes_weight: float = Field(default=0.0, ge=0, le=1, description="Share of the FER+ votes in the loss.")
     # Balance
     class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced: a face weighs in the loss as its emotion is rare."
+        default="none",
+        description="balanced: a face weighs in the loss as its emotion is rare (a teacher's share of it does not).",
     )
     balance: Literal["none", "oversample", "smote", "smotetomek"] = Field(
         default="none", description="Faces of rare emotions drawn more often, or made (imbalanced-learn)."
@@ -127,6 +136,27 @@ class TrainConfig(BaseModel):
     def _nesterov_has_momentum(self) -> Self:
         if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise ValueError("nesterov looks ahead along the momentum, which is 0; set nesterov = false too")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_warmup_is_none(cls, given: Any) -> Any:
+        """Runs from before there was a default have 0 where nothing rises."""
+        if isinstance(given, dict) and given.get("warmup") == 0 and given.get("schedule") not in RISING:
+            return {key: value for key, value in given.items() if key != "warmup"}
+        return given
+
+    @model_validator(mode="after")
+    def _something_rises(self) -> Self:
+        if self.warmup and self.schedule not in RISING:
+            raise ValueError(f"warmup is of cosine and onecycle, not of {self.schedule}; set warmup = 0 too")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_made_equal_once(self) -> Self:
+        weighed = [name for name in ("class_weights", "logit_adjustment") if getattr(self, name) not in ("none", 0)]
+        if self.balance != "none" and weighed:
+            raise ValueError(f"balance = {self.balance} leaves classes of one size, and {weighed[0]} nothing to do")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from affect.errors import BackendError, SettingsError
-from affect.inference.checkpoint import load_sidecar
 from affect.inference.device import Device
 from affect.pictures import FaceClassifier
 from affect.plugins import PluginHost
@@ -29,26 +28,6 @@ TOLERANCE = 0.05
 
 FEW = 0.05
 """Share of the faces that may differ by more."""
-
-
-def check_holdout(members: Sequence[str], host: PluginHost, data_sha256: str, holdout: float) -> None:
-    """See that no member was trained on faces that it is now to be judged on.
-
-    Args:
-        members: Backends or weights files; those without a run in their sidecar are believed.
-        host: The plugins.
-        data_sha256: Of the data at hand.
-        holdout: Share of its Training that stands for PublicTest.
-
-    Raises:
-        SettingsError: A member held out another share of the same data; names it.
-    """
-    for name in members:
-        weights = host.weights_of(name)
-        facts = {} if weights is None else load_sidecar(weights).training
-        theirs = facts.get("config", {}).get("data", {}).get("holdout", 0.0)
-        if facts.get("data_sha256") == data_sha256 and theirs != holdout:
-            raise SettingsError(f"{name} was trained with data.holdout={theirs:g}: say --holdout {theirs:g}")
 
 
 def manifest_path(path: Path) -> Path:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from affect.errors import CheckpointError, SettingsError
+from affect.inference.checkpoint import load_checkpoint, sidecar_path
 from affect.inference.from_weights import build_network
 from affect.registry import RecipeSpec
 from affect_training.config import RunConfig
@@ -43,7 +44,7 @@ def initialise(model: nn.Module, spec: RecipeSpec, init: str) -> None:
 
     Raises:
         SettingsError: No such scheme, or a scheme that cannot be had here (a download without network).
-        CheckpointError: The file is no safetensors file or fits nowhere.
+        CheckpointError: The file is no safetensors file, fits nowhere, or differs from the sidecar beside it.
     """
     check_init(spec, init)
     scheme, _, place = init.partition(":")
@@ -79,10 +80,14 @@ def check_network(spec: RecipeSpec, config: RunConfig) -> None:
     """See that a recipe's network can be built as a run wants it, and has the layers that the run freezes.
 
     Raises:
-        SettingsError: It has not, or an argument of the network is unknown or out of range.
+        SettingsError: It has not, or an argument of the network is unknown or out of range, or a head would answer
+            that nothing trains.
     """
     with torch.device("meta"):  # shapes alone
-        freeze(build_model(spec.architecture, config.model), config.train.freeze)
+        model = build_model(spec.architecture, config.model)
+        freeze(model, config.train.freeze)
+    if getattr(model, "votes_share", 0) and not config.train.votes_weight:
+        raise SettingsError("model.votes_share: the head that it lets answer learns nothing with train.votes_weight=0")
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> int:
@@ -133,6 +138,8 @@ def head_parameters(model: nn.Module) -> set[int]:
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
+    if sidecar_path(path).is_file():
+        return load_checkpoint(path)[0]
     try:
         return load_file(path)
     except OSError as exc:

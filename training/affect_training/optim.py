@@ -10,6 +10,9 @@ from affect.errors import SettingsError
 from affect_training.config import TrainConfig
 from affect_training.network import head_parameters
 
+ONE_CYCLE_RISE = 0.3
+"""Share of the steps in which the rate of a one-cycle rises, when nothing else is said (torch's own)."""
+
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Build the optimiser: kernels decay, biases and norms do not; the body may learn slower than the head.
@@ -51,12 +54,12 @@ def build_step_schedule(
     total = config.epochs * steps_per_epoch
     if config.schedule == "onecycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
-        share = config.warmup
+        share = ONE_CYCLE_RISE if config.warmup is None else config.warmup
         if 0 < share * total <= 1:  # torch divides by the length of the rise less one step
             share = min(1.5 / total, 0.9)
         return OneCycleLR(optimizer, peaks, total_steps=total, pct_start=share, cycle_momentum=False)
     if config.schedule == "cosine":
-        warm = max(int(config.warmup * total), 1)
+        warm = max(int((config.warmup or 0) * total), 1)
 
         def factor(step: int) -> float:
             if step < warm:

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from pydantic import ValidationError
 from torch import nn
 
-from affect.errors import CheckpointError, SettingsError, first_problem
+from affect.errors import CheckpointError, MediaError, SettingsError, first_problem
 from affect.inference.device import Device
 from affect.registry import RecipeSpec
 from affect_training.callbacks import EpochBar, EveryEpoch, WholeFile, is_interactive, quiet_lightning
@@ -30,13 +30,14 @@ from affect_training.config import RunConfig
 from affect_training.data import SIDE, FaceData, Split
 from affect_training.data.holdout import hold_out
 from affect_training.data.training import TrainingSet, described, training_set
+from affect_training.held_out import check_holdout
 from affect_training.judge import EpochResult, Judge, Progress, State
 from affect_training.kept import find_kept, go_back
 from affect_training.module import LOG_STEPS, FaceModule, LossNotFiniteError
 from affect_training.network import build_model, calibrate, freeze, freeze_body, initialise
-from affect_training.processes import SameEpoch, check_gpus, cluster, is_first_process
+from affect_training.processes import OwnEnd, SameEpoch, check_gpus, cluster, is_first_process
 from affect_training.provenance import Normalisation, array_sha256, git_commit, init_sha256, package_versions
-from affect_training.run_folder import check_free, empty_folder
+from affect_training.run_folder import check_best, check_free, empty_folder
 from affect_training.run_record import DataSet, RunRecord
 from affect_training.selection import is_over
 from affect_training.storage import UnwrittenError, alone, read_checkpoint, save_text
@@ -65,6 +66,9 @@ class Run:
         cache: Folder for parsed auxiliary sets; None parses them anew.
         faces: What is trained on, when another run with an equal `training_key` has put it together already.
         keep: Keep every Nth epoch in `epochs/`, to go back to; 0 keeps none.
+
+    Raises:
+        MediaError: A split is missing, or has nothing but blank images.
     """
 
     folder: Path
@@ -88,6 +92,9 @@ class Run:
         torch.manual_seed(self.config.train.seed)
         self.data = hold_out(self.data, self.config.data.holdout)
         self.validation = self.data.split("PublicTest")
+        for name, split in (("Training", self.data.split("Training")), ("PublicTest", self.validation)):
+            if not len(split):
+                raise MediaError(f"{name} has no faces: {self.data.blank.get(name, 0)} blank images are dropped")
         self.normalise = Normalisation.of(self.data.split("Training"), self.config.data.normalise)
         self.model = build_model(self.spec.architecture, self.config.model)
         if self.config.train.precision != "auto":
@@ -130,6 +137,8 @@ class Run:
             raise CheckpointError(f"{path}: of another version of affect-train; start anew with --fresh") from exc
         if config.model_dump_json() != self.config.model_dump_json():
             raise SettingsError(f"{path} belongs to a run with other settings; choose another --out folder, or --fresh")
+        if state.best_epoch:
+            check_best(path.with_name("best.ckpt"), state.best_epoch)
         self._load({name.removeprefix("network."): t for name, t in weights.items()}, path)
         self.state = state
         self._resume_from = path
@@ -154,7 +163,8 @@ class Run:
             SystemExit: SIGTERM came; what was saved is intact.
             UnwrittenError: A file of the run could not be written; what was saved before is intact.
             SettingsError: The run was begun with other data, votes, auxiliary faces, initial weights or teachers; or
-                its processes do not go on from the same epoch, or are more than there are GPUs.
+                its processes do not go on from the same epoch, or are more than there are GPUs; or its start or a
+                teacher knows faces that were held out.
         """
         first = is_first_process(self.devices * self.nodes)
         before = self._before()
@@ -283,9 +293,13 @@ class Run:
         inputs, teacher = self._inputs(), None
         if before:
             before.check_inputs(self.folder, inputs)  # asking teachers takes minutes
-        if self.config.train.teacher:
-            from affect_training.teachers import teacher_probabilities
+        from affect_training.teachers import installed_host, teacher_probabilities
 
+        if self.config.data.holdout:
+            start = self.config.init
+            known = [*self.config.train.teacher, *([start] if Path(start).is_file() else [])]
+            check_holdout(known, installed_host(), self.data.sha256, self.config.data.holdout)
+        if self.config.train.teacher:
             taught = teacher_probabilities(self.config.train.teacher, self.training.images, self.device)
             teacher = taught.probabilities
             inputs |= {f"teacher {k}": sha for k, sha in enumerate(taught.sha256, start=1) if sha}
@@ -297,6 +311,7 @@ class Run:
         files = WholeFile()
         callbacks: list[Callback] = [
             SameEpoch(self.folder, self.state.epoch),
+            OwnEnd(),
             judge,
             EveryEpoch(self.folder / "last.ckpt", files, self.keep),
         ]

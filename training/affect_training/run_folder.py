@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
-from affect.errors import SettingsError
+from affect.errors import CheckpointError, SettingsError
 from affect_training.kept import kept_epochs
 from affect_training.run_record import RUN_JSON
+from affect_training.storage import read_checkpoint
 
 OF_A_RUN = ("last.ckpt", "best.ckpt", "log.csv", "nan-batch.json", "tensorboard", "epochs")
 """What a run leaves in its folder beside its record."""
@@ -28,6 +29,22 @@ def check_not_lost(folder: Path) -> None:
     else:
         return
     raise SettingsError(f"{folder}: last.ckpt is lost, while {left}, or remove all by --fresh")
+
+
+def check_best(path: Path, epoch: int) -> None:
+    """See that the weights of the best epoch are there before more is trained: no later epoch may be better.
+
+    Args:
+        path: `best.ckpt`.
+        epoch: The best one, by the checkpoint that the run goes on from.
+
+    Raises:
+        CheckpointError: They are gone, corrupt, or those of an earlier epoch.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: gone, with the weights of the best epoch, {epoch}; start anew with --fresh")
+    if (there := int(read_checkpoint(path, "network").get("epoch", epoch))) < epoch:
+        raise CheckpointError(f"{path}: of epoch {there}, while {epoch} was the best; start anew with --fresh")
 
 
 def check_free(folder: Path) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from affect_training.data import FaceData
 
 RUN_JSON = "run.json"
+MEMBERS_JSON = "members.json"
+"""In the folder of an ensemble recipe: who votes, the runs of its parts lying beside it."""
 CHANGING = ("packages", "git_commit", "device", "processes")
 """Fields that may be others when a run goes on."""
 
@@ -69,6 +71,10 @@ class RunRecord(BaseModel):
         try:
             return cls.model_validate(json.loads((folder / RUN_JSON).read_text(encoding="utf-8")))
         except (OSError, ValueError) as exc:
+            if (folder / MEMBERS_JSON).exists():
+                raise CheckpointError(
+                    f"{folder}: an ensemble of runs, not the folder of one; name {folder / MEMBERS_JSON}, or a part"
+                ) from exc
             why = first_problem(exc, RUN_JSON) if isinstance(exc, ValidationError) else str(exc)
             raise CheckpointError(f"{folder}: not the folder of a run ({why})") from exc
 

@@ -6,10 +6,10 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from affect.errors import SettingsError
-from affect_training.config import TABLES, setting_of
+from affect_training.config import TABLES, RunConfig, setting_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -46,17 +46,13 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A number between two, both included: uniform or log-uniform, whole when both ends are, or in steps."""
+    """A number between two, both included: uniform or log-uniform, or in steps; with `whole`, only whole numbers."""
 
     low: float
     high: float
     log: bool
     step: float | None
-
-    @property
-    def whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return all(isinstance(v, int) for v in (self.low, self.high, self.step or 1))
+    whole: bool
 
     def distribution(self) -> "BaseDistribution":
         """Return it as Optuna knows it."""
@@ -88,12 +84,14 @@ Parameter = Choices | Range
 Space = dict[str, Parameter]
 
 
-def parse_space(searches: Sequence[str]) -> Space:
+def parse_space(searches: Sequence[str], model: Mapping[str, Any] | None = None) -> Space:
     """Read `KEY=VALUES` pairs.
 
     Args:
         searches: KEY is as in `--set` (`lr` or `train.lr`, `model.dropout`). VALUES is a list of TOML values
-            (`64,128,256`; bare words are strings), `LOW:HIGH`, `LOW:HIGH:STEP` or `log:LOW:HIGH`.
+            (`64,128,256`; bare words are strings), `LOW:HIGH`, `LOW:HIGH:STEP` or `log:LOW:HIGH`. Whole numbers as
+            ends (and step) draw whole numbers, save where the setting is a fraction: `votes_weight=0:1`.
+        model: Arguments of the network that its recipe sets; they tell which of `model.*` are fractions.
 
     Returns:
         {TABLE.NAME: parameter}.
@@ -112,7 +110,7 @@ def parse_space(searches: Sequence[str]) -> Space:
         full = f"{table or 'train'}.{name}"
         if full in space:
             raise SettingsError(f"--search {full} is given twice")
-        space[full] = _parameter(key, text.strip())
+        space[full] = _parameter(key, text.strip(), fraction=_is_fraction(full, model or {}))
     if not space:
         raise SettingsError("nothing to tune: name at least one --search KEY=VALUES")
     return space
@@ -142,10 +140,21 @@ def grid_of(space: Space) -> list[dict[str, Scalar]]:
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*axes)]
 
 
-def _parameter(key: str, text: str) -> Parameter:
+def _is_fraction(key: str, model: Mapping[str, Any]) -> bool:
+    table, _, name = key.partition(".")
+    if table == "model":
+        return isinstance(model.get(name), float)
+    settings = RunConfig.model_fields[table].annotation
+    field = getattr(settings, "model_fields", {}).get(name)
+    return field is not None and float in (field.annotation, *get_args(field.annotation))
+
+
+def _parameter(key: str, text: str, *, fraction: bool) -> Parameter:
     if match := _RANGE.fullmatch(text):
         log, low, high, step = match.groups()
-        found = Range(_number(low), _number(high), log is not None, _number(step) if step else None)
+        ends = _number(low), _number(high), _number(step) if step else None
+        whole = not fraction and not any(isinstance(value, float) for value in ends)
+        found = Range(ends[0], ends[1], log is not None, ends[2], whole)
         if found.high <= found.low or (found.log and found.low <= 0) or (found.step is not None and found.step <= 0):
             raise SettingsError(f"--search {key}={text}: wants LOW < HIGH, above 0 when log, and a step above 0")
         if found.log and found.step is not None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,10 @@ def read_checkpoint(path: Path, part: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # refused in our own words
             saved = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()  # which torch does not ask
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the bytes of {damaged} have changed")
     except FileNotFoundError as exc:
         raise CheckpointError(f"{path}: no such checkpoint; train first") from exc
     except Exception as exc:  # torch says broken in many ways: pickle, zip, key, index and type errors among them

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Method = Literal["grid", "random", "tpe"]
 Prune = Literal["none", "median", "hyperband"]
+TPE_STARTUP = 10
+"""Trials drawn at random before the others are learnt from (Optuna's own)."""
 PRUNE_STARTUP = 5
 """Trials that run to their end before the median prunes (Optuna's default)."""
 FACES_KEPT = 4
@@ -358,7 +360,9 @@ def _sampler(spec: StudySpec, number: int) -> "BaseSampler":
     from optuna.samplers import RandomSampler, TPESampler
 
     seed = (spec.seed * 100_003 + number) % 2**32
-    return TPESampler(seed=seed) if spec.method == "tpe" else RandomSampler(seed=seed)
+    if spec.method == "tpe":
+        return TPESampler(seed=seed, n_startup_trials=TPE_STARTUP)
+    return RandomSampler(seed=seed)
 
 
 def _pruner(spec: StudySpec) -> "BasePruner":

@@ -54,6 +54,9 @@ def test_later_tables_win_key_by_key() -> None:
         ({"train": {"epochs": 0}}, "epochs: "),
         ({"train": {"momentum": 1.0}}, "momentum: "),
         ({"train": {"momentum": 0}}, "train: .*nesterov looks ahead .* set nesterov = false too"),
+        ({"train": {"warmup": 0.1, "schedule": "plateau"}}, "train: .*of cosine and onecycle, not of plateau"),
+        ({"train": {"balance": "smote", "class_weights": "balanced"}}, "train: .*class_weights nothing to do"),
+        ({"train": {"balance": "oversample", "logit_adjustment": 1}}, "train: .*logit_adjustment nothing to do"),
         ({"train": {"lr": float("inf")}}, "train.lr: "),
         ({"train": {"lr": float("nan")}}, "train.lr: "),
         ({"train": {"seed": -1}}, "train.seed: "),
@@ -76,6 +79,11 @@ def test_later_tables_win_key_by_key() -> None:
 def test_what_no_run_knows_is_refused(table: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         run_config(RECIPE, table)
+
+
+def test_a_warmup_of_nothing_is_none() -> None:
+    assert run_config(RECIPE, {"train": {"warmup": 0.0}}).train.warmup is None
+    assert run_config(RECIPE, {"train": {"warmup": 0.0, "schedule": "cosine"}}).train.warmup == 0
 
 
 def test_nesterov_without_momentum_matters_to_sgd_alone() -> None:

@@ -1,12 +1,16 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from affect_cnn.plugin import WEIGHTS
+from affect_training.config import run_config
 from affect_training.network import (
     build_model,
     calibrate,
+    check_network,
     freeze,
     freeze_body,
     head_parameters,
@@ -18,6 +22,8 @@ from support.tiny import TINY_HEADS, Tiny, TinyHeads
 from torch import nn
 
 from affect.errors import CheckpointError, SettingsError
+from affect.inference.checkpoint import sidecar_path
+from affect.plugins import PluginHost
 
 # Building
 
@@ -120,6 +126,26 @@ def test_what_is_no_weights_file_is_refused_by_name(tmp_path: Path, damage: str)
         path.write_bytes(path.read_bytes()[: 500 if damage == "cut" else 0])
     with pytest.raises(CheckpointError, match=r"--init .*w\.safetensors: "):
         initialise(TinyHeads(), SPEC, str(path))
+
+
+def test_weights_that_differ_from_their_sidecar_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cnn.safetensors"
+    for file in (WEIGHTS, sidecar_path(WEIGHTS)):
+        shutil.copy(file, tmp_path)
+    spec = PluginHost().recipes.get("nguyen2017")
+    model = build_model(spec.architecture, spec.model)
+    initialise(model, spec, str(path))
+    path.write_bytes(path.read_bytes()[:-64] + bytes(64))
+    with pytest.raises(CheckpointError, match=r"do not match their sidecar cnn\.json"):
+        initialise(model, spec, str(path))
+
+
+def test_a_head_that_answers_and_learns_nothing_is_refused() -> None:
+    spec = PluginHost().recipes.get("compact")
+    shared = {"model": {"votes_share": 0.5}}
+    check_network(spec, run_config(spec, shared))
+    with pytest.raises(SettingsError, match=r"model\.votes_share: .* train\.votes_weight=0"):
+        check_network(spec, run_config(spec, shared, {"train": {"votes_weight": 0}}))
 
 
 # Freezing

@@ -127,8 +127,13 @@ def test_onecycle_rises_and_falls() -> None:
     assert found[19:] == sorted(found[19:], reverse=True)
 
 
-def test_onecycle_without_warmup_begins_at_the_top() -> None:
+def test_onecycle_rises_when_nothing_is_said() -> None:
     found = rates(100, schedule="onecycle")
+    assert found.index(max(found)) == 29
+
+
+def test_onecycle_without_warmup_begins_at_the_top() -> None:
+    found = rates(100, schedule="onecycle", warmup=0.0)
     assert found[0] == pytest.approx(0.1, rel=0.01)
     assert found == sorted(found, reverse=True)
 

@@ -5,6 +5,7 @@ import pickle
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from affect_training.module import FaceModule, LossNotFiniteError
 from affect_training.storage import alone
 from lightning.pytorch.loggers import TensorBoardLogger
 from support.runs import differing, log, quiet, weights
+from support.tiny import tiny_faces
 
-from affect.errors import CheckpointError, SettingsError
+from affect.errors import CheckpointError, MediaError, SettingsError
 
 from .conftest import Start
 
@@ -29,7 +31,9 @@ class Code:
 
 
 @pytest.mark.parametrize("file", ["last.ckpt", "best.ckpt"])
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbage", "text", "hole", "pickle", "code", "list", "other"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "empty", "garbage", "text", "hole", "flipped", "pickle", "code", "list", "other"]
+)
 def test_a_damaged_checkpoint_is_refused_by_name(start: Start, file: str, damage: str) -> None:
     one = start()
     one.fit(quiet, stop_after=1)
@@ -49,6 +53,9 @@ def test_a_damaged_checkpoint_is_refused_by_name(start: Start, file: str, damage
                 "garbage": np.random.default_rng(0).bytes(len(whole)),
                 "text": b"epoch,lr\n1,0.1\n",
                 "hole": whole[:300] + bytes(600) + whole[900:],
+                "flipped": whole[: len(whole) // 2]
+                + bytes([whole[len(whole) // 2] ^ 1])
+                + whole[len(whole) // 2 + 1 :],
                 "pickle": pickle.dumps(Code()),
             }[damage]
         )
@@ -57,6 +64,31 @@ def test_a_damaged_checkpoint_is_refused_by_name(start: Start, file: str, damage
         again.resume() if file == "last.ckpt" else again.best()
     assert str(path) in caught.value.message
     assert "--fresh" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"), [("gone", "gone, with the weights"), ("cut", "corrupt"), ("old", "of epoch 0")]
+)
+def test_lost_best_weights_are_told_before_more_is_trained(start: Start, damage: str, said: str) -> None:
+    one = start()
+    one.fit(quiet, stop_after=1)
+    path = one.folder / "best.ckpt"
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        torch.save({**torch.load(path, weights_only=True), "epoch": 0}, path)
+    with pytest.raises(CheckpointError, match=rf"best\.ckpt: {said}.*--fresh"):
+        start().resume()
+
+
+@pytest.mark.parametrize("split", ["Training", "PublicTest"])
+def test_a_split_of_blank_images_alone_is_refused(start: Start, split: str) -> None:
+    faces = tiny_faces()
+    none = replace(faces, splits={**faces.splits, split: faces.split(split).take([])}, blank={split: 21})
+    with pytest.raises(MediaError, match=f"{split} has no faces: 21 blank images"):
+        start(faces=none)
 
 
 def test_weights_of_another_network_are_refused_by_name(start: Start) -> None:

@@ -9,14 +9,33 @@ def test_lists_ranges_and_log_ranges() -> None:
         ["lr=log:0.001:0.1", "train.batch_size=64,128", "model.dropout=0.1:0.5", "model.width=4:16", "epochs=1:9:4"]
     )
     assert list(space) == ["train.lr", "train.batch_size", "model.dropout", "model.width", "train.epochs"]
-    assert space["train.lr"] == Range(0.001, 0.1, log=True, step=None)
+    assert space["train.lr"] == Range(0.001, 0.1, log=True, step=None, whole=False)
     assert space["train.batch_size"] == Choices({64: 64, 128: 128})
-    assert space["model.dropout"] == Range(0.1, 0.5, log=False, step=None)
+    assert space["model.dropout"] == Range(0.1, 0.5, log=False, step=None, whole=False)
     width, epochs = space["model.width"], space["train.epochs"]
     assert isinstance(width, Range)
     assert width.whole
     assert isinstance(epochs, Range)
     assert epochs.grid() == [1, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("search", "whole"),
+    [
+        ("votes_weight=0:1", False),
+        ("augment.mixup=0:1", False),
+        ("ema=0:1", False),
+        ("model.dropout=0:1", False),
+        ("model.width=0:1", True),
+        ("model.unheard=0:1", True),
+        ("epochs=1:9", True),
+        ("augment.size=40:48", True),
+    ],
+)
+def test_whole_ends_of_a_fraction_are_no_whole_numbers(search: str, whole: bool) -> None:
+    (found,) = parse_space([search], {"dropout": 0.2, "width": 8}).values()
+    assert isinstance(found, Range)
+    assert found.whole == whole
 
 
 def test_words_flags_and_lists_are_choices() -> None:

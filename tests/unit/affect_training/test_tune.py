@@ -68,6 +68,7 @@ def kill_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_killed_study_ends_like_an_unbroken_one(
     method: Method, open_study: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tune, "TPE_STARTUP", 1)  # so that TPE itself draws the second and third
     whole = open_study("whole", method=method)
     whole.run(3, quiet)
     broken = open_study("broken", method=method)
@@ -81,6 +82,16 @@ def test_a_killed_study_ends_like_an_unbroken_one(
     assert again.rows() == whole.rows()
     assert {row.epochs for row in whole.rows()} == {2}
     assert len({str(row.drawn) for row in whole.rows()}) == 3
+
+
+def test_tpe_learns_from_the_trials_before(open_study: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "TPE_STARTUP", 1)
+    learnt, drawn = open_study("learnt", method="tpe", epochs=1), open_study("drawn", method="random", epochs=1)
+    for study in (learnt, drawn):
+        study.run(2, quiet)
+    first, second = ([row.drawn for row in sorted(s.rows(), key=lambda row: row.number)] for s in (learnt, drawn))
+    assert first[0] == second[0]
+    assert first[1] != second[1]
 
 
 def test_a_grid_visits_every_point_once_and_ends(open_study: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,9 +86,10 @@ def ensemble(
     from affect_training.data.holdout import hold_out
     from affect_training.ensemble import best_prefix, find, judged_by, keep_first, voted
     from affect_training.ensemble_answers import ask_views
-    from affect_training.ensemble_file import check_holdout, check_manifest, manifest_path, write_manifest
+    from affect_training.ensemble_file import check_manifest, manifest_path, write_manifest
     from affect_training.evaluation.metrics import softmax
     from affect_training.evaluation.tta import served_views
+    from affect_training.held_out import check_holdout
     from affect_training.provenance import git_commit, package_versions
     from affect_training.teachers import installed_host
 

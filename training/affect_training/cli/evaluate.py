@@ -76,23 +76,26 @@ def evaluate(
     Robustness is measured on 1,000 of the faces and attacks on 500, both single view.
     """
     from affect.errors import MediaError
-    from affect.inference.optional import calibration_of, identity_of
+    from affect.inference.optional import calibration_of, identity_of, sidecar_of
     from affect.pictures import load_backend
     from affect_training.data import load_faces
     from affect_training.data.holdout import hold_out
     from affect_training.data.leaks import unseen as without_seen
     from affect_training.evaluation.adversarial import check_attackable
-    from affect_training.evaluation.report import judge
+    from affect_training.evaluation.report import fitted_on, judge
     from affect_training.evaluation.robustness import sample
     from affect_training.evaluation.tta import predict_views
+    from affect_training.held_out import check_holdout
+    from affect_training.teachers import installed_host
 
     out = console()
     prepare_output(json_file)
     found = hold_out(load_faces(existing(data), CACHE), holdout)
     whole = without_seen(found, split) if unseen else found.split(split)
     faces = sample(whole, limit)
-    if groups and faces.groups is None:
-        raise MediaError(f"--groups: {data} names no groups")
+    check_holdout([backend, *([against] if against else [])], installed_host(), found.sha256, holdout)
+    if groups and not any(faces.groups or ()):
+        raise MediaError(f"--groups: {data} names no groups of {split}")
     classifier = load_backend(backend, device=device)
     other = None if against is None else load_backend(against, device=device)
     if adversarial:
@@ -100,10 +103,14 @@ def evaluate(
     with out.status(f"{backend} on {split}"):
         views = predict_views(classifier, faces.images, tta)
     answers = views.mean(axis=0)
-    report = judge(views, faces.labels, backend, split, tta, calibration=calibration_of(classifier.backend))
+    sidecar = sidecar_of(classifier.backend)
+    fitted = fitted_on(found, split, sidecar.training if sidecar else {})
+    calibration = calibration_of(classifier.backend)
+    report = judge(views, faces.labels, backend, split, tta, calibration=calibration, fitted=fitted)
     facts: dict[str, Any] = {
         **report.to_json(),
         **asdict(identity_of(classifier.backend)),
+        "data": found.other_name,
         "data_sha256": found.sha256,
         "holdout": holdout,
         "unseen": unseen,

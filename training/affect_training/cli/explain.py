@@ -60,7 +60,9 @@ def explain(
     prepare_output(out / "explain.html")
     classifier = load_backend(backend, device=device)
     network = Opened(classifier, backend)
-    faces, problems = read_crops(pictures, network.spec, classifier.device, cropped=cropped) if pictures else ([], [])
+    faces, problems = (
+        read_crops(pictures, network.spec, classifier.device, cropped=cropped, out=out) if pictures else ([], [])
+    )
     for problem in problems:
         click.echo(f"left out: {problem}", err=True)
     number = None if emotion is None else [e.value for e in EMOTIONS].index(emotion)

@@ -85,6 +85,11 @@ def _export_run(
     click.echo(f"temperature        {sidecar.temperature}")
     click.echo(f"power              {sidecar.power}")
     click.echo(f"wrote {weights}, {sidecar.parameters:,} parameters")
+    if not run.finished:
+        click.echo(
+            f"the run was cut after epoch {run.state.epoch}, up to {run.config.train.epochs} were planned: what its "
+            "rate had not fallen to is missing"
+        )
     if fitted and sidecar.learner is None:
         click.echo(
             "the weights that were there had a learner fit, which does not hold for these or their calibration: run "
@@ -108,9 +113,12 @@ def _export_onnx(
     from affect_training.data import load_faces
     from affect_training.data.holdout import hold_out
     from affect_training.export.onnx import export_onnx, patches
+    from affect_training.held_out import check_holdout
+    from affect_training.teachers import installed_host
 
     if faces is None and (int8 or data is not None):
         faces = hold_out(load_faces(existing(data), CACHE), holdout)
+        check_holdout([str(weights)], installed_host(), faces.sha256, holdout)
     real = patches() if faces is None else faces.split("PublicTest").images[:512]
     report = export_onnx(weights, out, real)
     click.echo(

@@ -66,5 +66,6 @@ def fullframe(
     table.add_row("boxes elsewhere", str(found.false_faces))
     console().print(table)
     if json_file:
-        facts = {**found.to_json(), **asdict(identity_of(pipeline.backend)), "split": split, "unseen": unseen}
+        drawn = {"data": data_set.other_name, "split": split, "unseen": unseen, "limit": limit or None, "seed": seed}
+        facts = {**found.to_json(), **asdict(identity_of(pipeline.backend)), **drawn}
         json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

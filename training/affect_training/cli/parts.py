@@ -13,6 +13,7 @@ from affect.registry import RecipeSpec
 from affect_training.cli.ensemble import ensemble
 from affect_training.cli.export import export
 from affect_training.config import RunConfig, run_config
+from affect_training.run_record import MEMBERS_JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
             others; a start changes the parts that know it. `parts.NAME` holds what is for one part alone.
 
     Raises:
-        SettingsError: There is no such part, a part cannot be built so, or none knows the start; names the part.
+        SettingsError: There is no such part, a part cannot be built so, or none knows the start; names the part. Or
+            what is said of all parts is what each says for itself.
     """
     from affect_training.network import check_init, check_network
 
@@ -45,6 +47,7 @@ def parts_of(host: PluginHost, spec: RecipeSpec, changes: Sequence[Mapping[str, 
     named = {name for table in changes for name in table.get("parts", {})}
     if unknown := sorted(named - set(spec.parts)):
         raise SettingsError(f"{spec.name} has the parts {', '.join(spec.parts)}, not {', '.join(unknown)}")
+    _check_shared(spec, changes)
     found = []
     for name, given in spec.parts.items():
         recipe = host.recipes.get(given["recipe"])
@@ -83,6 +86,19 @@ def check_starts(spec: RecipeSpec, parts: Sequence[Part]) -> None:
         except AffectError as exc:
             raise SettingsError(f"{spec.name}, part {part.name}: {exc.message}") from exc
         done.append(start)
+
+
+def _check_shared(spec: RecipeSpec, changes: Sequence[Mapping[str, Any]]) -> None:
+    from affect_training.config import TABLES
+
+    for table in TABLES:
+        for name in {name for change in changes for name in change.get(table, {})}:
+            if all(name in part.get(table, {}) for part in spec.parts.values()):
+                first = next(iter(spec.parts))
+                raise SettingsError(
+                    f"{table}.{name} is what tells the parts of {spec.name} apart: set parts.PART.{table}.{name}, as "
+                    f"parts.{first}.{table}.{name}, and so on for {', '.join(spec.parts)}"
+                )
 
 
 def _for_all(table: Mapping[str, Any], recipe: RecipeSpec) -> dict[str, Any]:
@@ -128,6 +144,6 @@ def vote_of_parts(
         vote="soft",
         draws=0,
         keep="all",
-        out=folder / "members.json",
+        out=folder / MEMBERS_JSON,
         device=device,
     )

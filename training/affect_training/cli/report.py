@@ -48,16 +48,19 @@ def report(
     """
     from affect_training.data import load_faces
     from affect_training.data.holdout import hold_out
+    from affect_training.held_out import check_holdout
     from affect_training.report.further import read_evaluation
     from affect_training.report.subject import open_subject
     from affect_training.report.write import write_report
-    from affect_training.teachers import names_run
+    from affect_training.teachers import installed_host, names_run
 
     prepare_output(out / "report.html")
     further = tuple(read_evaluation(path) for path in evaluations)
     if holdout and names_run(subject):
         raise SettingsError(f"--holdout is for a backend; the run {subject} knows its own")
     faces = hold_out(load_faces(existing(data), CACHE), holdout)
+    if not names_run(subject):
+        check_holdout([subject], installed_host(), faces.sha256, holdout)
     judged = open_subject(subject, faces, split, device, further, about)
     page = write_report(judged, out, examples=not no_examples, progress=click.echo)
     click.echo(str(page))

@@ -136,7 +136,7 @@ def _check_vote(
 ) -> None:
     """See before days of training that the parts can be exported and judged on the same faces."""
     from affect_training.data import load_faces
-    from affect_training.export.weights import FER2013
+    from affect_training.data.faces import FER2013
 
     if len({config.data.holdout for _, _, config in planned}) > 1:
         raise SettingsError(f"{spec.name}: all parts need the same data.holdout, or they cannot vote")

@@ -77,7 +77,7 @@ def tune(
             base[name] = {**base.get(name, {}), **values}
     if init:
         base["init"] = init
-    space = parse_space(searches)
+    space = parse_space(searches, {**spec.model, **base.get("model", {})})
     votes = "data.votes" in space or run_config(spec, base).data.votes
 
     from affect.inference.device import Device

@@ -12,6 +12,9 @@ from affect.errors import MediaError
 from affect.labels import EMOTIONS
 from affect.types import ByteArray, FloatArray
 
+FER2013 = ("fer2013", "icml")
+"""Kinds that are Kaggle's FER2013."""
+
 DataKind = Literal["fer2013", "icml", "csv", "folders", "list"]
 """How a data set comes: Kaggle's two files of FER2013, other faces in their format, class folders, a list."""
 
@@ -101,6 +104,16 @@ class FaceData:
     kind: DataKind = "fer2013"
     path: Path | None = None
     names: tuple[str, ...] | None = None
+
+    @property
+    def is_fer2013(self) -> bool:
+        """Whether it is Kaggle's FER2013, by its files' names."""
+        return self.kind in FER2013
+
+    @property
+    def other_name(self) -> str | None:
+        """Name of the file or folder, where it is not FER2013."""
+        return None if self.is_fer2013 else self.path.name if self.path else self.kind
 
     def split(self, name: str) -> Split:
         """Return a split.

@@ -12,6 +12,7 @@ someone has added it, groups the faces for reports.
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from affect_training.data.faces import SIDE, SPLITS, FaceTable
 NAMES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 COLUMNS = ("emotion", "pixels", "Usage")
 _EMOTIONS = {str(k): k for k in range(7)}
+_PIXELS = re.compile(r"[0-9\s]*", re.ASCII)
+
+csv.field_size_limit(2**27)  # that larger pictures are told by their pixels, not by csv's limit
 
 
 @contextmanager
@@ -101,7 +105,11 @@ def _image(text: str, where: str) -> ByteArray:
     if len(words) != SIDE * SIDE:
         raise MediaError(f"{where}: expected {SIDE * SIDE} pixels 0-255, got {len(words)}")
     try:
+        if _PIXELS.fullmatch(text) is None:  # int("1_0") is 10
+            raise ValueError(text)
         return np.frombuffer(bytes(map(int, words)), np.uint8).reshape(SIDE, SIDE)
     except ValueError as exc:
-        bad = next(word for word in words if not (word.isascii() and word.isdigit() and int(word) < 256))
-        raise MediaError(f"{where}: expected {SIDE * SIDE} pixels 0-255, got {bad!r} among them") from exc
+        bad = next(
+            word for word in words if not (word.isascii() and word.isdigit() and len(word) < 4 and int(word) < 256)
+        )
+        raise MediaError(f"{where}: expected {SIDE * SIDE} pixels 0-255, got {bad[:20]!r} among them") from exc

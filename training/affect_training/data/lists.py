@@ -101,6 +101,7 @@ AFFECTNET = ListTable(
     label="expression",
     box=("face_x", "face_y", "face_width", "face_height"),
 )
+_AFFECTNET_COLUMNS = {"subDirectory_filePath", "expression"}
 AFFECTNET_LABELS = LabelMap(
     {
         **dict(zip("0123456", ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry"), strict=True)),
@@ -148,13 +149,13 @@ def find_list(path: Path) -> ListSet | None:
         return ListSet(_raf_db_table(where), _own(RAF_DB_LABELS, told), where)
     if path.is_dir():
         found = {name: split for name, split in AFFECTNET_FILES.items() if _is_affectnet(path / name)}
+        for name in AFFECTNET_FILES.keys() - found.keys():
+            if (path / name).is_file() and (found or _AFFECTNET_COLUMNS & set(columns(path / name))):
+                raise MediaError(
+                    f"{path / name}: expected columns {AFFECTNET.path} and {AFFECTNET.label} as in AffectNet's "
+                    f"lists, got {','.join(columns(path / name))[:200]}; mend its first line, or add a faces.toml"
+                )
         if found:
-            for name in AFFECTNET_FILES.keys() - found.keys():
-                if (path / name).exists():
-                    raise MediaError(
-                        f"{path / name}: expected columns {AFFECTNET.path} and {AFFECTNET.label} as in the list beside "
-                        f"it, got {','.join(columns(path / name))[:80]}; give it that list's first line"
-                    )
             return ListSet(AFFECTNET.model_copy(update={"files": found}), _own(AFFECTNET_LABELS, told), path)
     elif _is_affectnet(path):
         split = AFFECTNET_FILES.get(path.name, SPLITS[0])
@@ -191,7 +192,7 @@ def _raf_db_table(folder: Path) -> ListTable:
 
 
 def _is_affectnet(path: Path) -> bool:
-    return path.suffix == ".csv" and path.is_file() and {AFFECTNET.path, AFFECTNET.label} <= set(columns(path))
+    return path.suffix == ".csv" and path.is_file() and set(columns(path)) >= _AFFECTNET_COLUMNS
 
 
 def list_pictures(found: ListSet) -> list[PictureFile]:

@@ -61,7 +61,7 @@ def by_group(
     """
     known = np.asarray(groups or (), dtype=str) != ""
     if groups is None or not known.any():
-        raise MediaError("the data names no groups; a per-group report needs a column or list with a group per face")
+        raise MediaError("these faces name no groups; a per-group report needs a column or list with a group per face")
     names, member = np.unique(np.asarray(groups, dtype=str)[known], return_inverse=True)
     guess, labels = probabilities.argmax(1)[known], labels[known]
     figures = []

@@ -1,12 +1,15 @@
 """Judge the answers of a classifier on a split, as users get them: those of `evaluation.tta.predict_views`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from affect.errors import MediaError
 from affect.labels import EMOTIONS
 from affect.types import Calibration
+from affect_training.data.faces import FER2013, FaceData
 from affect_training.evaluation import calibration as calibrating
 from affect_training.evaluation import metrics
 from affect_training.evaluation.calibration import uncalibrated
@@ -17,7 +20,7 @@ Interval = tuple[float, float]
 
 FITTED_ON = "PublicTest"
 """The split that calibrations are fitted on: judged on the same faces they flatter, so there figures are cross-fitted
-too. Goes by the name alone, since one data set comes in files of several sums."""
+too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +95,31 @@ class Report:
         return asdict(self)
 
 
-def cross_fitted(raw: Floats, labels: Labels, split_name: str, *, power: bool = False) -> Floats | None:
+def fitted_on(data: FaceData, split_name: str, trained: Mapping[str, Any]) -> bool:
+    """Whether a backend's calibration was fitted on a split of these data; another set's is judged as it is served.
+
+    Args:
+        data: The faces at hand. FER2013 comes in files of several sums, and counts by its name.
+        split_name: Of the split.
+        trained: `training` of the backend's sidecar; one that says nothing of its data is held to be of FER2013.
+    """
+    if split_name != FITTED_ON:
+        return False
+    own = trained.get("data_set")
+    kind = own.get("kind") if isinstance(own, Mapping) else None
+    return trained.get("data_sha256") == data.sha256 or (data.is_fer2013 and (kind is None or kind in FER2013))
+
+
+def cross_fitted(raw: Floats, labels: Labels, *, fitted: bool, power: bool = False) -> Floats | None:
     """Return the mean answers [N, 7], each half calibrated by the other; None where that is not needed.
 
     Args:
         raw: Uncalibrated probabilities [views, N, 7].
         labels: The truth [N].
-        split_name: Calibrations are fitted on `FITTED_ON`; elsewhere the served answers are honest.
+        fitted: The calibration was fitted on these faces; elsewhere the served answers are honest.
         power: The calibration has one.
     """
-    if split_name != FITTED_ON or len(labels) < 2:
+    if not fitted or len(labels) < 2:
         return None
     return calibrating.cross_fitted(np.log(np.clip(raw, 1e-45, None)), labels, power=power)
 
@@ -114,6 +132,7 @@ def judge(
     tta: Tta = "none",
     *,
     calibration: Calibration | None = None,
+    fitted: bool = False,
 ) -> Report:
     """Judge answers that are already there.
 
@@ -124,6 +143,7 @@ def judge(
         split_name: What to call the split.
         tta: The kind of the views.
         calibration: How they were calibrated; not at all when not given.
+        fitted: That calibration was fitted on these faces (`fitted_on`).
 
     Raises:
         MediaError: There are no faces.
@@ -134,7 +154,7 @@ def judge(
     calibration = calibration or Calibration()
     power = calibration.power != 1
     raw_views = uncalibrated(views.reshape(-1, views.shape[-1]), calibration).reshape(views.shape)
-    raw, crossed = raw_views.mean(axis=0), cross_fitted(raw_views, labels, split_name, power=power)
+    raw, crossed = raw_views.mean(axis=0), cross_fitted(raw_views, labels, fitted=fitted, power=power)
     counts = metrics.confusion(served.argmax(1), labels, len(EMOTIONS))
     by_class = metrics.class_reliability(served if crossed is None else crossed, labels)
     return Report(
@@ -169,7 +189,7 @@ def judge(
         reliability=metrics.reliability(served, labels),
         reliability_uncalibrated=metrics.reliability(raw, labels),
         reliability_cross_fitted=None if crossed is None else metrics.reliability(crossed, labels),
-        single_view=_single(views[0], cross_fitted(raw_views[:1], labels, split_name, power=power), labels)
+        single_view=_single(views[0], cross_fitted(raw_views[:1], labels, fitted=fitted, power=power), labels)
         if len(views) > 1
         else None,
     )

@@ -1,7 +1,8 @@
 """Pictures in, face crops as a backend wants them out: the picture as it is, or its largest face."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class FaceCrop:
 
 
 def read_crops(
-    inputs: Iterable[Path], spec: InputSpec, device: Device, *, cropped: bool
+    inputs: Iterable[Path], spec: InputSpec, device: Device, *, cropped: bool, out: Path | None = None
 ) -> tuple[list[FaceCrop], list[str]]:
     """Read pictures and cut the face of each.
 
@@ -44,6 +45,7 @@ def read_crops(
         spec: What the backend wants.
         device: Where the detector runs and the crops are made.
         cropped: Each picture is a face already; otherwise affect's configured detector finds the largest.
+        out: Folder of earlier outputs, whose pictures are none to explain.
 
     Returns:
         The faces, and a message for each picture that could not be read or shows none.
@@ -51,14 +53,14 @@ def read_crops(
     Raises:
         MediaError: No such file, no picture among them, or no face in any.
     """
-    files = [file for file in find_media(inputs) if is_picture(file.path)]
+    files = [file for file in find_media(inputs) if is_picture(file.path) and not _is_below(file.path, out)]
     if not files:
         raise MediaError("expected pictures (.jpg .png .webp) or folders of them")
     settings = load_settings().settings
     detector = None if cropped else PluginHost(settings.plugins).create_detector(settings.vision.detector, device)
     faces: list[FaceCrop] = []
     problems: list[str] = []
-    for file in files:
+    for file, name in zip(files, _flat([file.name for file in files]), strict=True):
         path = file.path
         try:
             image = decode(path.read_bytes(), settings.vision).image
@@ -72,12 +74,26 @@ def read_crops(
                 largest = max(found, key=lambda face: area(face.box))
                 affine = crop_affine(largest.box, largest.landmarks, spec.crop)
                 crop = crop_faces([image], [affine], size=spec.size, channels=spec.channels, device=device.torch)
-            faces.append(FaceCrop(file.name.replace("/", "-"), path, crop))
+            faces.append(FaceCrop(name, path, crop))
         except (AffectError, OSError) as exc:
             problems.append(f"{path}: {exc}")
     if not faces:
         raise MediaError(f"no face to explain: {'; '.join(problems)}")
     return faces, problems
+
+
+def _is_below(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+
+
+def _flat(names: Sequence[str]) -> list[str]:
+    """Return names of one folder for names of several; of two that would be the same the second gets a number."""
+    flat: list[str] = []
+    for name in names:
+        plain = name.replace("/", "-")
+        others = (f"{plain}-{k}" for k in count(2))
+        flat.append(next(one for one in chain((plain,), others) if one not in flat))
+    return flat
 
 
 def as_rgb(crop: torch.Tensor) -> ByteArray:

@@ -17,6 +17,7 @@ from affect.labels import EMOTIONS
 from affect.vision.geometry import FER2013_CROP
 from affect_training.config import RunConfig
 from affect_training.data import SIDE, Split
+from affect_training.data.faces import FER2013
 from affect_training.evaluation import metrics
 from affect_training.evaluation.calibration import calibrated, cross_fitted, fit_calibration
 from affect_training.predict import predict_logits
@@ -25,8 +26,6 @@ from affect_training.run_record import DataSet, RunRecord
 if TYPE_CHECKING:
     from affect_training.run import Run
 
-FER2013 = ("fer2013", "icml")
-"""Kinds of data that are FER2013."""
 DATA = "FER2013 (Goodfellow et al. 2013) Training split; selected on PublicTest. Research licence of the data set."
 LICENCE = "MIT for the weights file; FER2013 itself is for research"
 SPLIT = "PublicTest"
@@ -85,14 +84,7 @@ def export(run: "Run", weights: Path, *, data: str | None = None, licence: str |
         temperature=round(calibration.temperature, 4),
         power=round(calibration.power, 4),
         metrics=figures_of(logits, split),
-        training={
-            **without_places(record),
-            "best_epoch": run.state.best_epoch,
-            "epochs": run.state.epoch,
-            "minutes": round(run.state.seconds / 60, 1),
-            "selection": f"epoch with the best {SPLIT} {run.config.train.select}; calibration on {SPLIT}, NLL and ECE "
-            "cross-fitted in halves (*_half: calibrated by the even rows, figure of the odd ones)",
-        },
+        training=training_facts(run, record),
         predictions=predictions,
         **described,
     )
@@ -170,7 +162,7 @@ def data_of(config: RunConfig, data_set: DataSet | None, about: str | None = Non
             f"the run was trained on {name!r}, not on FER2013; say what that is and under which licence: --about TEXT"
         )
     parts = [DATA if name is None else f"{name}: {about}".rstrip(".") + "."]
-    if config.data.votes:
+    if config.data.votes and config.train.votes_weight > 0:
         parts.append("FER+ votes (Barsoum et al. 2016) of the same faces.")
     if config.data.aux:
         parts.append(f"Auxiliary faces: {', '.join(config.data.aux)}.")
@@ -199,6 +191,19 @@ def _foreign(data_set: DataSet | None) -> str | None:
     if data_set is None or data_set.kind in FER2013:
         return None
     return _bare(data_set.name or data_set.kind)
+
+
+def training_facts(run: "Run", record: RunRecord) -> dict[str, Any]:
+    """Return what is told of the training of a run's best weights: its record, how far it came, what was selected."""
+    return {
+        **without_places(record),
+        "best_epoch": run.state.best_epoch,
+        "epochs": run.state.epoch,
+        "finished": run.finished,
+        "minutes": round(run.state.seconds / 60, 1),
+        "selection": f"epoch with the best {SPLIT} {run.config.train.select}; calibration on {SPLIT}, NLL and ECE "
+        "cross-fitted in halves (*_half: calibrated by the even rows, figure of the odd ones)",
+    }
 
 
 def without_places(record: RunRecord) -> dict[str, Any]:

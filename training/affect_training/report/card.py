@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 
 from affect.labels import EMOTIONS
+from affect_training.data.faces import FER2013
 from affect_training.evaluation import metrics
 from affect_training.evaluation.metrics import Labels
-from affect_training.export.weights import FER2013
 from affect_training.report.facts import CardFacts
 from affect_training.report.markdown import mapping, plain, sentence, table, value_of
 from affect_training.report.measured import (
@@ -152,7 +152,7 @@ def _selection(facts: CardFacts) -> list[str]:
     elif isinstance(selection, Mapping):
         rows += [(str(key).replace("_", " "), plain(value)) for key, value in selection.items()]
     if training.get("best_epoch") is not None:
-        rows.append(("epoch", f"{training['best_epoch']} of {training.get('epochs', '?')}"))
+        rows.append(("epoch", f"{training['best_epoch']} of {training.get('epochs', '?')}{_cut(facts)}"))
     if training.get("minutes") is not None:
         rows.append(("minutes of training", str(training["minutes"])))
     for key, word in (("device", "machine"), ("git_commit", "commit")):
@@ -174,10 +174,16 @@ def _selection(facts: CardFacts) -> list[str]:
     ]
 
 
+def _cut(facts: CardFacts) -> str:
+    """Say that a run has not come to its end: its rate had not fallen as it was to."""
+    planned = mapping(facts.config.get("train")).get("epochs")
+    return f"; cut, up to {planned} were planned" if facts.training.get("finished") is False else ""
+
+
 def _failures(facts: CardFacts) -> list[str]:
     found: list[str] = []
-    if (counts := counts_of(facts)) is not None:
-        found += _class_failures(counts)
+    if (counted := counts_of(facts)) is not None:
+        found += _class_failures(counted[0])
     if facts.answers is not None:
         top = facts.answers.probabilities.max(axis=1)
         right = facts.answers.probabilities.argmax(1) == facts.answers.labels

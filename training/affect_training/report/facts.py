@@ -222,7 +222,9 @@ def manifest_by_name(name: str, host: PluginHost) -> Mapping[str, Any] | None:
 
 
 def _of_manifest(path: Path, host: PluginHost) -> CardFacts:
-    name = path.parent.parent.name.removeprefix("affect_") if path.stem == "members" else path.stem
+    folder = path.resolve().parent
+    shipped = folder.parent.name.removeprefix("affect_") if folder.name == "weights" else folder.name
+    name = shipped if path.stem == "members" else path.stem
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         return replace(_of_vote(name, manifest, path.parent, host), place=path)

@@ -15,13 +15,14 @@ from affect_training.evaluation.robustness import Robustness
 
 
 class _Judged(BaseModel):
-    """What every file of figures says; `source` is the name of the file."""
+    """What every file of figures says; `source` is the name of the file, `data` of the data set, None for FER2013."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     source: str
     backend: str
     split: str = ""
+    data: str | None = None
     weights_sha256: str | None = None
     fingerprint: str | None = None
     unseen: bool = False
@@ -29,7 +30,8 @@ class _Judged(BaseModel):
     @property
     def faces(self) -> str:
         """Which faces it is of, in words; with `unseen`, those whose photograph is not in Training too."""
-        return f"{self.split}, photographs not in Training" if self.unseen else self.split
+        split = f"{self.split} of {self.data}" if self.data else self.split
+        return f"{split}, photographs not in Training" if self.unseen else split
 
 
 class Evaluation(_Judged):

@@ -9,6 +9,7 @@ from affect.types import Calibration
 from affect_training.evaluation import metrics
 from affect_training.evaluation.calibration import cross_fitted, uncalibrated
 from affect_training.evaluation.metrics import ClassReliability, Labels
+from affect_training.evaluation.report import FITTED_ON
 from affect_training.report.facts import CardFacts
 from affect_training.report.further import Evaluation, WholePictures
 from affect_training.report.markdown import interval, table
@@ -69,9 +70,10 @@ def figures_part(facts: CardFacts) -> list[str]:
 
 def classes_part(facts: CardFacts) -> list[str]:
     """Write figures by emotion and the confusion matrix."""
-    counts = counts_of(facts)
-    if counts is None:
+    counted = counts_of(facts)
+    if counted is None:
         return []
+    counts, where = counted
     rows = []
     for k, figures in enumerate(metrics.per_class(counts)):
         recall = f"{figures.recall:.3f}"
@@ -86,7 +88,7 @@ def classes_part(facts: CardFacts) -> list[str]:
     return [
         "## Emotions",
         "",
-        "PublicTest, as it votes." if facts.members else "PublicTest, single view.",
+        f"{where}.",
         "",
         *table(head, rows),
         "",
@@ -224,17 +226,23 @@ def evaluation_part(found: Evaluation) -> list[str]:
     return lines
 
 
-def counts_of(facts: CardFacts) -> Labels | None:
-    """Return the confusion counts [7, 7] of the answers, or of an evaluation of all faces; None without either.
+def counts_of(facts: CardFacts) -> tuple[Labels, str] | None:
+    """Return the confusion counts [7, 7] of the answers, or of an evaluation of PublicTest, and what they are of.
 
-    Of an ensemble the one as it votes, with mirror images if it looks at these.
+    Of an ensemble those as it votes, with mirror images if it looks at these. None without either.
     """
-    if facts.answers is None:
-        whole = (found for found in facts.evaluations if found.confusion and not found.unseen and found.limit is None)
-        served = "mirror" if "mirror" in facts.vote else "none"
-        found = min(whole, key=lambda one: (one.tta != served, one.tta != "none"), default=None)
-        return None if found is None else np.array(found.confusion, np.int64)
-    return metrics.confusion(facts.answers.probabilities.argmax(1), facts.answers.labels, len(_NAMES))
+    if facts.answers is not None:
+        answers = facts.answers
+        counts = metrics.confusion(answers.probabilities.argmax(1), answers.labels, len(_NAMES))
+        return counts, "PublicTest, as it votes" if facts.members else "PublicTest, single view"
+    served = "mirror" if "mirror" in facts.vote else "none"
+    whole = [one for one in facts.evaluations if one.confusion and not one.unseen and one.limit is None]
+    chosen = [one for one in whole if one.split == FITTED_ON]
+    found = min(chosen, key=lambda one: (one.data is not None, one.tta != served, one.tta != "none"), default=None)
+    if found is None:
+        return None
+    how = "as it votes" if found.tta == served else "single view" if found.tta == "none" else found.tta
+    return np.array(found.confusion, np.int64), f"{found.faces}, {how}"
 
 
 def learner_part(facts: CardFacts) -> list[str]:

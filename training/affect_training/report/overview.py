@@ -51,10 +51,10 @@ def overview(rows: Sequence[Row]) -> str:
         f"What ships, on the {rows[0].single['n']:,} faces of FER2013's PublicTest, on which epochs, calibrations and "
         "votes were chosen too. Some of its photographs are in Training as well (`affect-train data leaks`), and are "
         f"remembered: the figures without them are of {rows[0].unseen['n']:,} faces, and nearer to what to expect. "
-        "Macro-F1 and ECE are of single views, each half of the faces calibrated by the other; in time, in whole "
-        "pictures and without shared photographs an ensemble is as it serves, with its mirror. Found and right in "
-        "whole pictures: `affect-train fullframe --unseen`, 700 of these faces. Milliseconds are the forward pass "
-        "alone, on "
+        "ECE: each half of the faces calibrated by the other. In macro-F1, ECE, time, whole pictures and without "
+        "shared photographs an ensemble is as it serves, with its mirror; the others are single views. Found and "
+        "right in whole pictures: `affect-train fullframe --unseen`, 700 of these faces. Milliseconds are the forward "
+        "pass alone, on "
         f"{' and '.join(devices)}; minutes are of the training, on one or two such cores shared with other work.",
         "",
         *table(HEAD, (_cells(row) for row in rows)),
@@ -66,6 +66,7 @@ def overview(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     facts, whole = row.facts, row.whole
+    served = row.mirror if "mirror" in facts.vote else row.single
     members = [member.facts for member in facts.members if member.facts]
     parameters = facts.parameters or sum(member.parameters or 0 for member in members)
     megabytes = facts.megabytes or sum(member.megabytes or 0 for member in members)
@@ -78,8 +79,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         _accuracy(row.single),
         _accuracy(row.mirror),
         _accuracy(row.unseen),
-        f"{row.single['macro_f1']:.3f}",
-        f"{row.single['ece_cross_fitted']:.3f}",
+        f"{served['macro_f1']:.3f}",
+        f"{served['ece_cross_fitted']:.3f}",
         f"{whole['recall']:.1%} / {whole['accuracy_tracked']:.1%} (directly {whole['accuracy_direct']:.1%})",
         "unknown" if None in minutes else f"{sum(m for m in minutes if m is not None):.0f}" + _and_before(facts),
     )

@@ -18,7 +18,7 @@ from affect_training.data import FaceData, Split
 from affect_training.evaluation import metrics
 from affect_training.evaluation.calibration import calibrated, fit_calibration, uncalibrated
 from affect_training.evaluation.metrics import Floats
-from affect_training.evaluation.report import FITTED_ON, cross_fitted
+from affect_training.evaluation.report import FITTED_ON, cross_fitted, fitted_on
 from affect_training.report.facts import Answers, CardFacts, find_facts, with_evaluations
 from affect_training.report.further import Further
 from affect_training.report.history import Epoch, read_log
@@ -43,6 +43,8 @@ class Subject:
         log: Epochs of a run; empty for a backend.
         best_epoch: Whose weights are judged.
         views: What of each face is looked at.
+        fitted: The calibration was fitted on these faces.
+        data: Name of the data set; None for FER2013.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Subject:
     log: tuple[Epoch, ...] = ()
     best_epoch: int | None = None
     views: str = "single view"
+    fitted: bool = False
+    data: str | None = None
 
 
 def open_subject(
@@ -86,7 +90,7 @@ def open_subject(
         return _of_run(Path(name), data, split_name, device, evaluations, about)
     if about:
         raise SettingsError(f"--about is for the folder of a run; {name} already says what it was trained on")
-    return _of_backend(name, split_name, _faces(data, split_name), device, evaluations)
+    return _of_backend(name, split_name, data, device, evaluations)
 
 
 def _faces(data: FaceData, split_name: str) -> Split:
@@ -105,7 +109,7 @@ def _of_run(
         figures_of,
         licence_of,
         store_as,
-        without_places,
+        training_facts,
     )
     from affect_training.predict import predict_logits
     from affect_training.run import open_run
@@ -120,13 +124,7 @@ def _of_run(
     chosen = predict_logits(model, run.validation, run.normalise, run.device)
     calibration = fit_calibration(chosen, run.validation.labels)
     logits = chosen if split_name == FITTED_ON else predict_logits(model, split, run.normalise, run.device)
-    training = {
-        **without_places(record),
-        "best_epoch": run.state.best_epoch,
-        "epochs": run.state.epoch,
-        "minutes": round(run.state.seconds / 60, 1),
-        "selection": f"epoch with the best {FITTED_ON} {run.config.train.select}; calibration on {FITTED_ON}",
-    }
+    training = training_facts(run, record)
     facts = CardFacts(
         name=folder.name,
         summary=run.spec.summary,
@@ -150,23 +148,26 @@ def _of_run(
         split=split,
         raw=raw,
         served=served,
-        honest=_honest(raw, served, split, split_name, calibration),
+        honest=_honest(raw, served, split, calibration, fitted=split_name == FITTED_ON),
         calibration=calibration,
         facts=with_evaluations(facts, evaluations),
         provenance=training,
         log=read_log(log) if log.exists() else (),
         best_epoch=run.state.best_epoch or None,
+        fitted=split_name == FITTED_ON,
+        data=data.other_name,
     )
 
 
-def _of_backend(name: str, split_name: str, split: Split, device: str, evaluations: Sequence[Further]) -> Subject:
-    host = installed_host()
+def _of_backend(name: str, split_name: str, data: FaceData, device: str, evaluations: Sequence[Further]) -> Subject:
+    host, split = installed_host(), _faces(data, split_name)
     classifier = load_backend(name, device=device)
     facts = with_evaluations(_facts_of(name, classifier.backend, host), evaluations)
     served = classifier.probabilities(list(split.images)).astype(np.float64)
     calibration = calibration_of(classifier.backend)
     raw = uncalibrated(served, calibration)
-    if facts.answers is None and split_name == FITTED_ON:
+    fitted = fitted_on(data, split_name, facts.training)
+    if facts.answers is None and fitted:
         facts = replace(facts, answers=Answers(served, split.labels))
     return Subject(
         name=facts.name,
@@ -174,11 +175,13 @@ def _of_backend(name: str, split_name: str, split: Split, device: str, evaluatio
         split=split,
         raw=raw,
         served=served,
-        honest=_honest(raw, served, split, split_name, calibration),
+        honest=_honest(raw, served, split, calibration, fitted=fitted),
         calibration=calibration,
         facts=facts,
         provenance={**facts.training, "judged_on": classifier.device.description},
         views="each with its mirror image" if mirrors(classifier.backend) else "single view",
+        fitted=fitted,
+        data=data.other_name,
     )
 
 
@@ -212,6 +215,6 @@ def _facts_of(name: str, backend: Backend, host: PluginHost) -> CardFacts:
     return facts
 
 
-def _honest(raw: Floats, served: Floats, split: Split, split_name: str, calibration: Calibration) -> Floats:
-    crossed = cross_fitted(raw[None], split.labels, split_name, power=calibration.power != 1)
+def _honest(raw: Floats, served: Floats, split: Split, calibration: Calibration, *, fitted: bool) -> Floats:
+    crossed = cross_fitted(raw[None], split.labels, fitted=fitted, power=calibration.power != 1)
     return served if crossed is None else crossed

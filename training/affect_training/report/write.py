@@ -37,7 +37,12 @@ def write_report(subject: Subject, out: Path, *, examples: bool = True, progress
     """
     out.mkdir(parents=True, exist_ok=True)
     report = judge(
-        subject.served[None], subject.split.labels, subject.name, subject.split_name, calibration=subject.calibration
+        subject.served[None],
+        subject.split.labels,
+        subject.name,
+        subject.split_name,
+        calibration=subject.calibration,
+        fitted=subject.fitted,
     )
     text = card(subject.facts)
     sections = [
@@ -53,10 +58,11 @@ def write_report(subject: Subject, out: Path, *, examples: bool = True, progress
             _save(plot, out, progress)
     (out / "card.md").write_text(text, encoding="utf-8")
     identity = {"weights_sha256": subject.facts.weights_sha256, "fingerprint": subject.facts.fingerprint}
-    figures = json.dumps({**report.to_json(), **identity}, indent=2) + "\n"
+    figures = json.dumps({**report.to_json(), **identity, "data": subject.data}, indent=2) + "\n"
     (out / "report.json").write_text(figures, encoding="utf-8")
     page = out / "report.html"
-    note = f"{subject.facts.summary or 'Report'} · {subject.split_name}, {len(subject.split):,} faces, {subject.views}"
+    where = f"{subject.split_name} of {subject.data}" if subject.data else subject.split_name
+    note = f"{subject.facts.summary or 'Report'} · {where}, {len(subject.split):,} faces, {subject.views}"
     write_page(page, subject.name, note, sections, _tiles(subject, report))
     return page
 

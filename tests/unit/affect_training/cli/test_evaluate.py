@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,14 @@ import numpy as np
 import pytest
 from affect_cnn.plugin import WEIGHTS
 from affect_training.cli.evaluate import evaluate
+from affect_training.config import run_config
+from affect_training.data import load_faces
 from affect_training.evaluation import tta as views
 from affect_training.evaluation.tta import KINDS
+from affect_training.export.weights import export
+from affect_training.run import Run
 from click.testing import CliRunner, Result
+from support.tiny import TINY, install_tiny, tiny_faces, write_fer2013
 
 import affect.pictures
 from affect.errors import AffectError, BackendError, MediaError, PluginError, SettingsError
@@ -126,13 +132,20 @@ def test_a_limit_scores_some_of_the_faces(held_back: Path, tmp_path: Path) -> No
 
 
 def test_on_the_split_of_the_calibration_figures_are_cross_fitted_and_say_so(tmp_path: Path) -> None:
-    data, out = write_csv(tmp_path / "public.csv", ["PublicTest"] * 28), tmp_path / "out.json"
+    data, out = write_csv(tmp_path / "fer2013.csv", ["PublicTest"] * 28), tmp_path / "out.json"
     result = call("fake", "--data", data, "--json", out)
     found = figures(out)
     assert f"{found['ece_cross_fitted']:.4f}" in result.output
     assert "ECE, cross-fitted" in result.output
     assert "fitted here" in result.output
     assert found["class_reliability"]["fear"]["guessed"] == 4
+
+
+def test_on_other_data_the_served_calibration_is_judged(tmp_path: Path) -> None:
+    data, out = write_csv(tmp_path / "mine.csv", ["PublicTest"] * 28), tmp_path / "out.json"
+    result = call("fake", "--data", data, "--json", out)
+    assert (figures(out)["data"], figures(out)["ece_cross_fitted"]) == ("mine.csv", None)
+    assert "fitted here" not in result.output
 
 
 def test_a_file_that_cannot_be_written_is_told_before_the_work(held_back: Path, tmp_path: Path) -> None:
@@ -205,6 +218,25 @@ def test_what_cannot_be_done_is_refused_before_the_work(held_back: Path, monkeyp
         call("fake", "--data", held_back, "--split", "PrivateTest", "--adversarial")
     with pytest.raises(PluginError, match="unheard-of"):
         call("fake", "--data", held_back, "--split", "PrivateTest", "--against", "unheard-of")
+
+
+def test_nobody_is_judged_on_faces_it_was_trained_on(
+    tmp_path: Path, cpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_tiny(monkeypatch)
+    whole = tiny_faces()
+    data = write_fer2013(tmp_path / "mine.csv", replace(whole, splits={"Training": whole.split("Training")}))
+    config = run_config(TINY, {"data": {"holdout": 0.25}, "train": {"epochs": 1}})
+    run = Run(tmp_path / "run", TINY, config, load_faces(data), cpu)
+    run.fit(lambda _: None)
+    weights = tmp_path / "w.safetensors"
+    export(run, weights, data="bars")
+    vote = tmp_path / "vote.json"
+    vote.write_text(json.dumps({"members": [{"file": weights.name}]}))
+    call(weights, "--data", data, "--holdout", "0.25")
+    for names in ([weights], ["fake", "--against", weights], [vote]):
+        with pytest.raises(SettingsError, match=r"w\.safetensors was trained with data\.holdout=0\.25"):
+            call(*names, "--data", data, "--holdout", "0.5")
 
 
 def test_a_held_out_share_stands_for_publictest(tmp_path: Path) -> None:

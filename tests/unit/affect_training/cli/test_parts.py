@@ -38,11 +38,11 @@ def config(part: str) -> dict[str, Any]:
 
 
 def test_the_parts_are_trained_and_vote() -> None:
-    said = call(*PAIR, "--set", "epochs=1", "--set", "seed=9")
+    said = call(*PAIR, "--set", "epochs=1", "--set", "parts.second.seed=9")
     assert "tiny in runs/tiny-pair/first on cpu" in said
     assert "tiny in runs/tiny-pair/second on cpu" in said
-    # What the command changes, changes all parts; what tells them apart stays.
-    assert [config(part)["train"]["seed"] for part in ("first", "second")] == [1, 2]
+    # What the command changes, changes all parts; what tells them apart is changed in each.
+    assert [config(part)["train"]["seed"] for part in ("first", "second")] == [1, 9]
     assert [config(part)["train"]["epochs"] for part in ("first", "second")] == [1, 1]
     assert config("second")["init"] == "none"
     manifest = json.loads(Path("runs/tiny-pair/members.json").read_text("utf-8"))
@@ -101,6 +101,7 @@ def test_a_part_in_a_run_file() -> None:
         (("--set", "parts.third.lr=1"), "has the parts first, second, not third"),
         (("--set", "parts.second.model.depth=1"), "part second: model of affect_tiny:Tiny: .*depth"),
         (("--init", "imagenet"), "no part of tiny-pair knows it"),
+        (("--set", "seed=9"), "train.seed is what tells the parts of tiny-pair apart: set parts.PART.train.seed"),
         (("--set", "data.holdout=.2", "--set", "parts.first.data.holdout=.1"), "the same data.holdout"),
     ],
 )

@@ -213,6 +213,14 @@ def test_affectnets_second_list_is_not_lost_for_want_of_its_first_line(tmp_path:
     assert load_faces(tmp_path).split("PublicTest").labels.tolist() == [3]
 
 
+@pytest.mark.parametrize("wrong", ["subDirectory_filePath,label", "path,expression"])
+def test_affectnet_with_a_wrong_column_is_no_class_folder(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "training.csv").write_text(f"{wrong}\n1/a.png,1\n")
+    picture(tmp_path / "1/a.png")
+    with pytest.raises(MediaError, match=rf"training\.csv: expected columns .* got {wrong}"):
+        load_faces(tmp_path)
+
+
 def test_a_gzipped_list_finds_its_toml_file(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     (tmp_path / "t.toml").write_text('[list]\npath = "file"\nlabel = "said"\n')

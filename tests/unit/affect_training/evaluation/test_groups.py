@@ -45,5 +45,5 @@ def test_one_group_has_no_gap() -> None:
 
 @pytest.mark.parametrize("groups", [None, ()])
 def test_data_without_groups_is_refused(groups: tuple[str, ...] | None) -> None:
-    with pytest.raises(MediaError, match="names no groups"):
+    with pytest.raises(MediaError, match="name no groups"):
         by_group(np.eye(7), np.arange(7), groups)

@@ -1,11 +1,13 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from affect_training.data import Split
+from affect_training.data import FaceData, Split
+from affect_training.data.faces import DataKind
 from affect_training.evaluation import calibration, metrics
-from affect_training.evaluation.report import Report, judge
+from affect_training.evaluation.report import Report, fitted_on, judge
 from affect_training.evaluation.tta import Tta, predict_views
 
 from affect.errors import MediaError
@@ -32,7 +34,10 @@ class Unsure(FakeBackend):
 
 def evaluate(classifier: FaceClassifier, name: str, split_name: str, split: Split, tta: Tta = "none") -> Report:
     views = predict_views(classifier, split.images, tta)
-    return judge(views, split.labels, name, split_name, tta, calibration=calibration_of(classifier.backend))
+    fitted = split_name == "PublicTest"
+    return judge(
+        views, split.labels, name, split_name, tta, calibration=calibration_of(classifier.backend), fitted=fitted
+    )
 
 
 @pytest.fixture
@@ -116,6 +121,24 @@ def test_elsewhere_nothing_needs_cross_fitting(unsure: FaceClassifier, noisy: Sp
     assert report.single_view.ece_cross_fitted is None
     served = predict_views(unsure, noisy.images, "mirror").mean(axis=0)
     assert list(report.class_reliability.values()) == metrics.class_reliability(served, noisy.labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sha256", "split", "trained", "fitted"),
+    [
+        ("fer2013", "b", "PublicTest", {"data_sha256": "a"}, True),  # plain or packed, the same faces
+        ("icml", "b", "PublicTest", {"data_sha256": "a", "data_set": {"kind": "fer2013"}}, True),
+        ("fer2013", "b", "PublicTest", {}, True),
+        ("folders", "b", "PublicTest", {"data_sha256": "a"}, False),
+        ("folders", "a", "PublicTest", {"data_sha256": "a", "data_set": {"kind": "folders"}}, True),
+        ("fer2013", "b", "PublicTest", {"data_sha256": "a", "data_set": {"kind": "folders"}}, False),
+        ("fer2013", "a", "PrivateTest", {"data_sha256": "a"}, False),
+    ],
+)
+def test_a_calibration_was_fitted_on_faces_of_its_own_data(
+    kind: DataKind, sha256: str, split: str, trained: dict[str, Any], fitted: bool
+) -> None:
+    assert fitted_on(FaceData({}, {}, sha256, kind), split, trained) == fitted
 
 
 def test_the_temperature_of_several_views_is_fitted_on_the_first(unsure: FaceClassifier, noisy: Split) -> None:

@@ -52,6 +52,15 @@ def test_a_bad_picture_costs_only_itself(spec: InputSpec, cpu: Device, tmp_path:
     assert "bad.png" in problems[0]
 
 
+def test_pictures_of_several_folders_have_names_of_their_own(spec: InputSpec, cpu: Device, tmp_path: Path) -> None:
+    image = np.zeros((48, 48), np.uint8)
+    for name in ("a/b.png", "a-b.png", "out/a-b.gradcam.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, image)
+    faces, _ = read_crops([tmp_path], spec, cpu, cropped=True, out=tmp_path / "out")
+    assert sorted(face.name for face in faces) == ["a-b", "a-b-2"]
+
+
 def test_no_face_at_all_is_an_error_that_says_what_to_do(spec: InputSpec, cpu: Device, tmp_path: Path) -> None:
     flat = write(tmp_path / "wall.png", np.full((120, 160, 3), 128, np.uint8))
     with pytest.raises(MediaError, match=r"wall\.png: no face found; pass --cropped"):

@@ -122,7 +122,10 @@ def test_data_and_licence_name_what_came_from_elsewhere() -> None:
     plain = RunConfig(recipe="tiny", train=train)
     assert data_of(plain, None) == data_of(plain.model_copy(update={"model": {"width": 8}}), DataSet(kind="icml"))
     assert "terms of their own" not in licence_of(plain, None)
-    taught = train.model_copy(update={"teacher": ("/home/someone/big.safetensors", "cnn")})
+    unheard = plain.model_copy(update={"data": DataConfig(votes=True)})
+    assert "FER+" not in data_of(unheard, None)  # read, and of no weight in the loss
+    teacher = ("/home/someone/big.safetensors", "cnn")
+    taught = train.model_copy(update={"teacher": teacher, "votes_weight": 0.4})
     rich = RunConfig(
         recipe="tiny", init="face-api:/home/someone/net", data=DataConfig(votes=True, aux=("kdef",)), train=taught
     )
@@ -177,5 +180,5 @@ def test_the_sidecar_does_not_tell_where_things_lay(tiny_run: Run, tmp_path: Pat
     assert "someone" not in sidecar.model_dump_json()
     assert sidecar.training["config"]["init"] == "start.safetensors"
     del facts["aux"]
-    assert list(sidecar.training) == [*facts, "best_epoch", "epochs", "minutes", "selection"]
+    assert list(sidecar.training) == [*facts, "best_epoch", "epochs", "finished", "minutes", "selection"]
     assert {**sidecar.training, **facts, "config": None} == {**sidecar.training, "config": None}

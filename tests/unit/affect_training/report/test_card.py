@@ -172,7 +172,7 @@ def test_evaluations_add_other_splits_robustness_attacks_and_groups(
 def test_on_the_split_of_the_calibration_an_evaluation_shows_its_cross_fitted_figures(
     facts: CardFacts, split: Split, answers: Floats
 ) -> None:
-    report = judge(answers[None], split.labels, "fine-1", "PublicTest").to_json()
+    report = judge(answers[None], split.labels, "fine-1", "PublicTest", fitted=True).to_json()
     found = Evaluation.model_validate({**report, "source": "public.json"})
     figures = {row[0]: row for row in rows(card(replace(facts, evaluations=(found,))), "Figures")}
     assert figures["ECE, cross-fitted, single view"][1] == f"{report['ece_cross_fitted']:.4f}"
@@ -280,12 +280,34 @@ def test_an_ensemble_has_figures_by_emotion_from_its_evaluation(split: Split, an
         Evaluation.model_validate({**one, "source": f"{k}.json"}) for k, one in enumerate((unseen, mirrored, whole))
     )
     text = card(CardFacts(name="trio", vote="soft vote", evaluations=evaluations))
+    assert "PublicTest, as it votes." in text
     counts = metrics.confusion(answers.argmax(1), split.labels, 7)
     emotions = {row[0]: row for row in rows(text, "Emotions") if len(row) == 6}
     for k, emotion in enumerate(EMOTIONS):
         assert emotions[emotion.value][1] == str(counts[k].sum())
     assert "are missed." in text
     assert "PublicTest, photographs not in Training, 0.json" in text
+
+
+@pytest.mark.parametrize("change", [{"split": "Training"}, {"split": "PrivateTest"}])
+def test_figures_by_emotion_are_those_of_publictest(split: Split, answers: Floats, change: dict[str, str]) -> None:
+    found = judge(answers[None], split.labels, "trio", "PublicTest").to_json()
+    other = Evaluation.model_validate({**found, **change, "source": "a.json"})
+    assert "## Emotions" not in card(CardFacts(name="trio", vote="soft vote", evaluations=(other,)))
+
+
+def test_figures_of_another_data_set_say_so(split: Split, answers: Floats) -> None:
+    found = judge(answers[None], split.labels, "trio", "PublicTest").to_json()
+    other = Evaluation.model_validate({**found, "data": "AffectNet", "source": "a.json"})
+    text = card(CardFacts(name="trio", vote="soft vote", evaluations=(other,)))
+    assert "PublicTest of AffectNet, as it votes." in text
+    assert "| PublicTest of AffectNet, a.json |" in text
+
+
+def test_a_run_that_was_cut_says_so(facts: CardFacts) -> None:
+    whole = {**facts.training, "best_epoch": 1, "epochs": 2, "config": {"train": {"epochs": 5}}}
+    assert "1 of 2 |" in card(replace(facts, training=whole))
+    assert "1 of 2; cut, up to 5 were planned |" in card(replace(facts, training={**whole, "finished": False}))
 
 
 def test_a_sample_is_called_one(split: Split, answers: Floats) -> None:

@@ -169,9 +169,8 @@ def test_the_page_has_all_of_it(subject: Subject, tmp_path: Path) -> None:
 
 def test_page_and_json_have_the_same_cross_fitted_figures(subject: Subject, tmp_path: Path) -> None:
     crossed = calibration.cross_fitted(np.log(subject.raw), subject.split.labels)
-    text = write_report(replace(subject, split_name="PublicTest", honest=crossed), tmp_path, examples=False).read_text(
-        encoding="utf-8"
-    )
+    fitted = replace(subject, split_name="PublicTest", honest=crossed, fitted=True)
+    text = write_report(fitted, tmp_path, examples=False).read_text(encoding="utf-8")
     found = json.loads((tmp_path / "report.json").read_text())
     assert found["ece_cross_fitted"] == pytest.approx(metrics.ece(crossed, subject.split.labels))
     for name in ("ece", "nll"):
@@ -180,6 +179,12 @@ def test_page_and_json_have_the_same_cross_fitted_figures(subject: Subject, tmp_
         assert tile[1] == f"{found[f'{name}_cross_fitted']:.3f}"
         assert tile[1] != f"{found[name]:.3f}"
     assert "Reliability by emotion, cross-fitted" in text
+
+
+def test_a_report_on_other_data_names_them(subject: Subject, tmp_path: Path) -> None:
+    text = write_report(replace(subject, data="AffectNet"), tmp_path, examples=False).read_text(encoding="utf-8")
+    assert "PrivateTest of AffectNet, " in text
+    assert json.loads((tmp_path / "report.json").read_text())["data"] == "AffectNet"
 
 
 def test_without_examples_no_face_of_the_data_is_anywhere(
