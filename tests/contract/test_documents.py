@@ -28,6 +28,7 @@ from affect.types import LearnerEvent
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+RESULTS = ROOT / "training" / "results"
 MODELS = DOCS / "models"
 
 
@@ -166,6 +167,24 @@ def test_shipped_weights_keep_what_was_promised(name: str, megabytes: float, lea
     assert weights is not None
     assert weights.stat().st_size < megabytes * 1e6
     assert load_sidecar(weights).metrics["accuracy"].value >= least
+
+
+def test_the_shipped_vote_keeps_what_was_promised() -> None:
+    mirrored = json.loads((MODELS / "figures" / "ensemble.mirror.json").read_text("utf-8"))
+    assert mirrored["accuracy"] >= 0.72
+    assert mirrored["ece_cross_fitted"] < 0.03
+
+
+@pytest.mark.parametrize("faces", ["compact", "compact.unseen"])
+def test_faces_in_whole_pictures_are_found_and_read_as_was_promised(faces: str) -> None:
+    """Of the default detector and backend, as they ship."""
+    found = json.loads((RESULTS / "whole-pictures" / f"{faces}.json").read_text("utf-8"))
+    weights = PluginHost().weights_of("compact")
+    assert weights is not None
+    assert (found["detector"], found["weights_sha256"]) == ("mtcnn", load_sidecar(weights).weights_sha256)
+    assert found["n"] == 1500
+    assert found["recall"] >= 0.95
+    assert found["accuracy_direct"] - found["accuracy_tracked"] <= 0.03
 
 
 @pytest.mark.parametrize("name", ["compact", "resnet", "mobilenet-face", "cnn"])
