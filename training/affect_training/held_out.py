@@ -27,8 +27,8 @@ def check_holdout(names: Sequence[str], host: PluginHost, data_sha256: str, hold
         theirs = facts.get("config", {}).get("data", {}).get("holdout", 0.0)
         if facts.get("data_sha256") == data_sha256 and theirs != holdout:
             raise SettingsError(
-                f"{name} was trained with data.holdout={theirs:g}: say --holdout {theirs:g}, or it is judged on faces "
-                "that it knows"
+                f"{name} was trained with data.holdout={theirs:g}, not {holdout:g}: it knows faces that are held out "
+                f"here; say {theirs:g} here too (--holdout, or --set data.holdout)"
             )
 
 

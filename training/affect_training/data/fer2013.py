@@ -28,7 +28,7 @@ from affect_training.data.faces import SIDE, SPLITS, FaceTable
 NAMES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 COLUMNS = ("emotion", "pixels", "Usage")
 _EMOTIONS = {str(k): k for k in range(7)}
-_PIXELS = re.compile(r"[0-9\s]*", re.ASCII)
+_PIXELS = re.compile(r"[0-9\s]*")  # white space as `split` sees it
 
 csv.field_size_limit(2**27)  # that larger pictures are told by their pixels, not by csv's limit
 

@@ -101,10 +101,14 @@ def fitted_on(data: FaceData, split_name: str, trained: Mapping[str, Any]) -> bo
     Args:
         data: The faces at hand. FER2013 comes in files of several sums, and counts by its name.
         split_name: Of the split.
-        trained: `training` of the backend's sidecar; one that says nothing of its data is held to be of FER2013.
+        trained: `training` of the backend's sidecar, or `selection` of an ensemble's manifest; one that says nothing of
+            its data is held to be of FER2013.
     """
     if split_name != FITTED_ON:
         return False
+    chosen = trained.get("selection")  # of an ensemble
+    if isinstance(chosen, Mapping):
+        trained = chosen
     own = trained.get("data_set")
     kind = own.get("kind") if isinstance(own, Mapping) else None
     return trained.get("data_sha256") == data.sha256 or (data.is_fer2013 and (kind is None or kind in FER2013))

@@ -45,7 +45,7 @@ def read_crops(
         spec: What the backend wants.
         device: Where the detector runs and the crops are made.
         cropped: Each picture is a face already; otherwise affect's configured detector finds the largest.
-        out: Folder of earlier outputs, whose pictures are none to explain.
+        out: Folder of earlier outputs; where it lies in a folder of pictures, its own are none to explain.
 
     Returns:
         The faces, and a message for each picture that could not be read or shows none.
@@ -53,7 +53,8 @@ def read_crops(
     Raises:
         MediaError: No such file, no picture among them, or no face in any.
     """
-    files = [file for file in find_media(inputs) if is_picture(file.path) and not _is_below(file.path, out)]
+    named = [Path(path) for path in inputs]
+    files = [file for file in find_media(named) if is_picture(file.path) and not _is_output(file.path, named, out)]
     if not files:
         raise MediaError("expected pictures (.jpg .png .webp) or folders of them")
     settings = load_settings().settings
@@ -82,8 +83,13 @@ def read_crops(
     return faces, problems
 
 
-def _is_below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+def _is_output(path: Path, named: Sequence[Path], out: Path | None) -> bool:
+    """Whether a picture was found in a folder below which `out` lies, and in that; what was named is none."""
+    if out is None or path in named:
+        return False
+    place = out.resolve()
+    above = [folder.resolve() for folder in named if folder.is_dir() and place != folder.resolve()]
+    return path.resolve().is_relative_to(place) and any(place.is_relative_to(folder) for folder in above)
 
 
 def _flat(names: Sequence[str]) -> list[str]:

@@ -241,7 +241,7 @@ def counts_of(facts: CardFacts) -> tuple[Labels, str] | None:
     found = min(chosen, key=lambda one: (one.data is not None, one.tta != served, one.tta != "none"), default=None)
     if found is None:
         return None
-    how = "as it votes" if found.tta == served else "single view" if found.tta == "none" else found.tta
+    how = "as it votes" if facts.vote and found.tta == served else "single view" if found.tta == "none" else found.tta
     return np.array(found.confusion, np.int64), f"{found.faces}, {how}"
 
 

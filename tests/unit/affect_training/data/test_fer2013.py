@@ -181,6 +181,11 @@ def test_a_bad_row_is_told_with_file_and_row(tmp_path: Path, bad: str, told: str
     assert told in message
 
 
+def test_any_white_space_stands_between_pixels(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", GOOD[0], row(3, "\u00a0".join(map(str, face(4).ravel()))), GOOD[2])
+    assert sum(len(split) for split in load_faces(path).splits.values()) == 3
+
+
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv")
     assert str(path) in error(path)

@@ -133,6 +133,9 @@ def test_elsewhere_nothing_needs_cross_fitting(unsure: FaceClassifier, noisy: Sp
         ("folders", "a", "PublicTest", {"data_sha256": "a", "data_set": {"kind": "folders"}}, True),
         ("fer2013", "b", "PublicTest", {"data_sha256": "a", "data_set": {"kind": "folders"}}, False),
         ("fer2013", "a", "PrivateTest", {"data_sha256": "a"}, False),
+        ("folders", "a", "PublicTest", {"selection": {"data_sha256": "a"}}, True),  # of an ensemble
+        ("folders", "b", "PublicTest", {"selection": {"data_sha256": "a"}}, False),
+        ("folders", "a", "PublicTest", {"data_sha256": "a", "selection": "best epoch"}, True),
     ],
 )
 def test_a_calibration_was_fitted_on_faces_of_its_own_data(

@@ -59,6 +59,9 @@ def test_pictures_of_several_folders_have_names_of_their_own(spec: InputSpec, cp
         write(tmp_path / name, image)
     faces, _ = read_crops([tmp_path], spec, cpu, cropped=True, out=tmp_path / "out")
     assert sorted(face.name for face in faces) == ["a-b", "a-b-2"]
+    named, _ = read_crops([tmp_path / "a-b.png"], spec, cpu, cropped=True, out=tmp_path)
+    same, _ = read_crops([tmp_path / "a"], spec, cpu, cropped=True, out=tmp_path / "a")
+    assert (len(named), len(same)) == (1, 1)  # outputs beside the pictures are no reason to leave these out
 
 
 def test_no_face_at_all_is_an_error_that_says_what_to_do(spec: InputSpec, cpu: Device, tmp_path: Path) -> None:

@@ -296,6 +296,13 @@ def test_figures_by_emotion_are_those_of_publictest(split: Split, answers: Float
     assert "## Emotions" not in card(CardFacts(name="trio", vote="soft vote", evaluations=(other,)))
 
 
+@pytest.mark.parametrize(("vote", "said"), [("soft vote", "as it votes"), ("", "single view")])
+def test_who_does_not_vote_is_judged_by_a_single_view(split: Split, answers: Floats, vote: str, said: str) -> None:
+    found = judge(answers[None], split.labels, "trio", "PublicTest").to_json()
+    of = Evaluation.model_validate({**found, "source": "a.json"})
+    assert f"PublicTest, {said}." in card(CardFacts(name="trio", vote=vote, evaluations=(of,)))
+
+
 def test_figures_of_another_data_set_say_so(split: Split, answers: Floats) -> None:
     found = judge(answers[None], split.labels, "trio", "PublicTest").to_json()
     other = Evaluation.model_validate({**found, "data": "AffectNet", "source": "a.json"})
