@@ -7,9 +7,12 @@ from pathlib import Path
 from affect.errors import PluginError, SettingsError
 from affect.inference.checkpoint import load_sidecar, sidecar_path
 from affect.plugins import PluginHost
+from affect_training.data.faces import SPLITS
 
 
-def check_holdout(names: Sequence[str], host: PluginHost, data_sha256: str, holdout: float) -> None:
+def check_holdout(
+    names: Sequence[str], host: PluginHost, data_sha256: str, holdout: float, split_name: str = SPLITS[1]
+) -> None:
     """See that nobody was trained on faces that it is now to be judged on, or that it is to teach the judging of.
 
     Args:
@@ -18,10 +21,13 @@ def check_holdout(names: Sequence[str], host: PluginHost, data_sha256: str, hold
         host: The plugins.
         data_sha256: Of the data at hand.
         holdout: Share of its Training that stands for PublicTest.
+        split_name: Judged on; nothing is held out of, or for, PrivateTest.
 
     Raises:
         SettingsError: One held out another share of the same data; names it.
     """
+    if split_name == SPLITS[2]:
+        return
     for name, weights in _weights(names, host):
         facts = load_sidecar(weights).training
         theirs = facts.get("config", {}).get("data", {}).get("holdout", 0.0)

@@ -93,8 +93,7 @@ def evaluate(
     found = hold_out(load_faces(existing(data), CACHE), holdout)
     whole = without_seen(found, split) if unseen else found.split(split)
     faces = sample(whole, limit)
-    if split != "PrivateTest":  # which nothing is held out of
-        check_holdout([backend, *([against] if against else [])], installed_host(), found.sha256, holdout)
+    check_holdout([backend, *([against] if against else [])], installed_host(), found.sha256, holdout, split)
     if groups and not any(faces.groups or ()):
         raise MediaError(f"--groups: {data} names no groups of {split}")
     classifier = load_backend(backend, device=device)

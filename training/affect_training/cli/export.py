@@ -87,8 +87,8 @@ def _export_run(
     click.echo(f"wrote {weights}, {sidecar.parameters:,} parameters")
     if not run.finished:
         click.echo(
-            f"the run was cut after epoch {run.state.epoch}, up to {run.config.train.epochs} were planned: what its "
-            "rate had not fallen to is missing"
+            f"the run was cut after epoch {run.state.epoch}, up to {run.config.train.epochs} were planned: its "
+            "learning rate may not have fallen yet"
         )
     if fitted and sidecar.learner is None:
         click.echo(

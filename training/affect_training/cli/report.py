@@ -59,8 +59,8 @@ def report(
     if holdout and names_run(subject):
         raise SettingsError(f"--holdout is for a backend; the run {subject} knows its own")
     faces = hold_out(load_faces(existing(data), CACHE), holdout)
-    if not names_run(subject) and split != "PrivateTest":  # which nothing is held out of
-        check_holdout([subject], installed_host(), faces.sha256, holdout)
+    if not names_run(subject):
+        check_holdout([subject], installed_host(), faces.sha256, holdout, split)
     judged = open_subject(subject, faces, split, device, further, about)
     page = write_report(judged, out, examples=not no_examples, progress=click.echo)
     click.echo(str(page))

@@ -101,7 +101,7 @@ AFFECTNET = ListTable(
     label="expression",
     box=("face_x", "face_y", "face_width", "face_height"),
 )
-_AFFECTNET_COLUMNS = {"subDirectory_filePath", "expression"}
+_AFFECTNET_COLUMNS = {AFFECTNET.path, AFFECTNET.label}
 AFFECTNET_LABELS = LabelMap(
     {
         **dict(zip("0123456", ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry"), strict=True)),

@@ -96,6 +96,11 @@ class CardFacts:
     whole_pictures: tuple[WholePictures, ...] = ()
 
     @property
+    def served_views(self) -> str:
+        """What of each face is looked at as it serves, as `evaluate --tta` calls it."""
+        return "mirror" if "mirror" in self.vote else "none"
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """Return the configuration of the run; empty when unknown."""
         found = self.training.get("config")

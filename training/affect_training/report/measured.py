@@ -235,7 +235,7 @@ def counts_of(facts: CardFacts) -> tuple[Labels, str] | None:
         answers = facts.answers
         counts = metrics.confusion(answers.probabilities.argmax(1), answers.labels, len(_NAMES))
         return counts, "PublicTest, as it votes" if facts.members else "PublicTest, single view"
-    served = "mirror" if "mirror" in facts.vote else "none"
+    served = facts.served_views
     whole = [one for one in facts.evaluations if one.confusion and not one.unseen and one.limit is None]
     chosen = [one for one in whole if one.split == FITTED_ON]
     found = min(chosen, key=lambda one: (one.data is not None, one.tta != served, one.tta != "none"), default=None)

@@ -66,7 +66,7 @@ def overview(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     facts, whole = row.facts, row.whole
-    served = row.mirror if "mirror" in facts.vote else row.single
+    served = row.mirror if facts.served_views == "mirror" else row.single
     members = [member.facts for member in facts.members if member.facts]
     parameters = facts.parameters or sum(member.parameters or 0 for member in members)
     megabytes = facts.megabytes or sum(member.megabytes or 0 for member in members)

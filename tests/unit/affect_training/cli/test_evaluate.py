@@ -12,6 +12,7 @@ from affect_training.data import load_faces
 from affect_training.evaluation import tta as views
 from affect_training.evaluation.tta import KINDS
 from affect_training.export.weights import export
+from affect_training.held_out import check_holdout
 from affect_training.run import Run
 from click.testing import CliRunner, Result
 from support.tiny import TINY, install_tiny, tiny_faces, write_fer2013
@@ -21,6 +22,7 @@ from affect.errors import AffectError, BackendError, MediaError, PluginError, Se
 from affect.inference.checkpoint import load_sidecar
 from affect.inference.device import Device
 from affect.pictures import FaceClassifier
+from affect.plugins import PluginHost
 from affect.testing import FakeBackend
 
 
@@ -237,6 +239,7 @@ def test_nobody_is_judged_on_faces_it_was_trained_on(
     for names in ([weights], ["fake", "--against", weights], [vote]):
         with pytest.raises(SettingsError, match=r"w\.safetensors was trained with data\.holdout=0\.25"):
             call(*names, "--data", data, "--holdout", "0.5")
+    check_holdout([str(weights)], PluginHost(), run.data.sha256, 0.5, "PrivateTest")  # holdout leaves that alone
 
 
 def test_a_held_out_share_stands_for_publictest(tmp_path: Path) -> None:
